@@ -1,0 +1,57 @@
+# convattn: do the published ablations on mixing convolution and attention hold, by how much, and at what cost?
+#
+#   snakemake --cores all                    what experiments/config.yaml says: the mini scale, core arms
+#   snakemake --cores all muse               one study
+#   snakemake --cores all figures            tables and figures of the published results, without training
+#   snakemake --report report.html           one offline page after a run
+configfile: "experiments/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+##### targets #####
+
+
+rule all:
+    default_target: True
+    input:
+        f"results/{SCALE}/report.html",
+
+
+for study in ALL_STUDIES:
+
+    rule:
+        name:
+            study
+        input:
+            study_outputs(SCALE, study),
+
+
+rule figures:
+    input:
+        [study_outputs(f"published/{scale}", study) for scale in PUBLISHED for study in PUBLISHED[scale]],
+        [f"results/published/{scale}/report.html" for scale in PUBLISHED],
+
+
+rule report:
+    input:
+        f"results/{SCALE}/report.html",
+
+
+##### steps #####
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/collect.smk"
+include: "workflow/rules/report.smk"
+
+
+for extra in sorted(Path("experiments").glob("*/rules.smk")):
+
+    include: str(extra.resolve())
+
+
+onerror:
+    show_gaps()

@@ -1,0 +1,167 @@
+"""Looks of all figures: palette, fonts, label placement, and files whose bytes depend on the data alone."""
+
+import io
+import itertools
+import warnings
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import loading
+
+# Okabe and Ito's palette, told apart with any colour vision; black is kept for text and the frontier.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+FRONTIER = "#444444"
+DASHES = ((0, (4, 2)), (0, (1, 2)), (0, (6, 2, 1, 2)))
+FORMATS = ("svg", "pdf", "png")
+METADATA = {
+    "svg": {"Date": None, "Creator": "convattn"},
+    "pdf": {"CreationDate": None, "ModDate": None, "Creator": "convattn", "Producer": "convattn"},
+    "png": {"Software": "convattn"},
+}
+RC = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.6,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "svg.hashsalt": "convattn",
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+}
+
+
+@contextmanager
+def figure(columns: int, width: float = 5.4, height: float = 4.0, **options: object):
+    """(figure, axes list) in the house style, closed afterwards; sizes in inches, `width` per column."""
+    with plt.rc_context({**matplotlib.rcParamsDefault, "backend": "agg", **RC}):
+        made, axes = plt.subplots(
+            1, columns, figsize=(width * columns, height), squeeze=False, layout="constrained", **options
+        )
+        try:
+            yield made, list(axes[0])
+        finally:
+            plt.close(made)
+
+
+def footer(made: Figure, line: str) -> None:
+    """One small line below the axes: what the numbers are and where they come from."""
+    made.supxlabel(line, fontsize=6.5, color="#666666", x=0.01, ha="left")
+
+
+def save(made: Figure, base: Path) -> None:
+    """Writes base.svg, base.pdf and base.png; the same figure gives the same bytes."""
+    for suffix in FORMATS:
+        buffer = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            made.savefig(buffer, format=suffix, metadata=METADATA[suffix])
+        loading.write_bytes(base.with_name(f"{base.name}.{suffix}"), buffer.getvalue())
+
+
+def empty(axes: Axes, line: str) -> None:
+    """Says in the middle of the axes why nothing is drawn."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, line, ha="center", va="center", color="#666666", transform=axes.transAxes)
+
+
+def place_labels(
+    axes: Axes, points: Sequence[tuple[float, float, str]], busy: Sequence[tuple] = (), size: float = 7.5
+) -> None:
+    """Writes the label of each (x, y, label) where it overlaps least with points, other labels, lines and the frame.
+
+    `busy` holds line segments ((x0, y0), (x1, y1)) in data units to keep free. Labels that had to move away from their
+    point get a thin leader. Greedy, the most crowded point first; call it after all limits are set.
+    """
+    made = axes.figure
+    made.draw_without_rendering()
+    renderer = made.canvas.get_renderer()
+    unit = made.dpi / 72
+    pixels = axes.transData.transform(np.array([(x, y) for x, y, _ in points], dtype=float).reshape(-1, 2))
+    # Boxes are rows (x0, y0, x1, y1) in pixels.
+    taken = np.vstack([_around(pixels, 4 * unit), *(_along(axes, segment, 2 * unit) for segment in busy)])
+    frame = axes.get_window_extent(renderer).extents[None, :]
+    for index in _most_crowded_first(pixels):
+        x, y, label = points[index]
+        note = axes.annotate(
+            label, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=size, annotation_clip=False
+        )
+        extent = note.get_window_extent(renderer)
+        moves = _moves(extent.width / unit, extent.height / unit)
+        corners = pixels[index] + moves[:, :2] * unit
+        boxes = np.hstack([corners, corners + (extent.width, extent.height)])
+        outside = extent.width * extent.height - _overlap(boxes, frame)[:, 0]
+        # An overlap costs its area in square points, running over the frame five times that, distance a little.
+        cost = (_overlap(boxes, taken).sum(axis=1) + 5 * outside) / unit**2 + 0.35 * moves[:, 2]
+        best = int(np.argmin(cost.round(6)))
+        note.set_position(moves[best, :2])
+        taken = np.vstack([taken, boxes[best]])
+        if moves[best, 2] > 7:
+            _leader(axes, (x, y), boxes[best])
+
+
+def _moves(width: float, height: float) -> np.ndarray:
+    """Rows (dx, dy, distance) in points: where the lower left corner of a label may stand, near its point first."""
+    moves = []
+    for distance, (right, up) in itertools.product((6, 10, 15, 21, 28), itertools.product((1, 0, -1), (0, 1, -1))):
+        if right == up == 0:
+            continue
+        reach = distance * (0.7 if right and up else 1.0)
+        dx = reach if right > 0 else -width - reach if right < 0 else -width / 2
+        dy = reach if up > 0 else -height - reach if up < 0 else -height / 2
+        moves.append((dx, dy, distance))
+    return np.array(moves)
+
+
+def _around(pixels: np.ndarray, half: float) -> np.ndarray:
+    return np.hstack([pixels - half, pixels + half])
+
+
+def _along(axes: Axes, segment: tuple, half: float) -> np.ndarray:
+    start, end = axes.transData.transform(np.array(segment, dtype=float))
+    steps = min(400, max(2, int(np.hypot(*(end - start)) / (2 * half))))
+    return _around(np.linspace(start, end, steps), half)
+
+
+def _overlap(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Area that each of `ones` shares with each of `others`."""
+    low = np.maximum(ones[:, None, :2], others[None, :, :2])
+    high = np.minimum(ones[:, None, 2:], others[None, :, 2:])
+    return np.clip(high - low, 0, None).prod(axis=2)
+
+
+def _most_crowded_first(pixels: np.ndarray) -> list[int]:
+    if len(pixels) < 2:
+        return list(range(len(pixels)))
+    apart = np.hypot(*(pixels[:, None, :] - pixels[None, :, :]).transpose(2, 0, 1))
+    return sorted(range(len(pixels)), key=lambda i: (np.sort(apart[i])[1], i))
+
+
+def _leader(axes: Axes, point: tuple[float, float], box: np.ndarray) -> None:
+    near = np.clip(axes.transData.transform(point), box[:2], box[2:])
+    end = axes.transData.inverted().transform(near)
+    axes.plot(*zip(point, end, strict=True), color="#999999", linewidth=0.6, zorder=1.5, scalex=False, scaley=False)

@@ -1,0 +1,177 @@
+"""Encoder and decoder layers of MUSE (https://arxiv.org/abs/1911.09483, section 2), and the stacks that hold them.
+
+    encoder y = LN(x + A(x) + F(x)),  decoder y = LN(x + A(x) + X(x, e) + F(x)),  every branch with its own dropout
+
+A self-attention with the convolution branch (operator MuseAttention), F = W2 relu(W1 x + b1) + b2, X cross-attention to
+the encoder output e. Shapes are T x N x C.
+Parameter names are the released code's, but cross-attention has fairseq's present q_proj, k_proj, v_proj.
+A feed-forward branch that shares its first map with the convolution (table 7) was never released and the paper gives no
+formula: here h = W1 x + b1 feeds both, W2 relu(h) and Wc conv(h), and self-attention is left as it is.
+"""
+
+import torch
+from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
+from fairseq.modules import FairseqDropout, LayerNorm, MultiheadAttention
+from torch import nn
+
+
+class MuseEncoder(TransformerEncoderBase):
+    """fairseq's encoder with MUSE layers."""
+
+    def __init__(self, cfg, dictionary, embed_tokens):
+        self.kernels = kernels_by_layer(cfg, cfg.encoder.layers)
+        super().__init__(cfg, dictionary, embed_tokens)
+
+    def build_encoder_layer(self, cfg):
+        return MuseEncoderLayer(cfg, self.kernels.pop(0))
+
+
+class MuseDecoder(TransformerDecoderBase):
+    """fairseq's decoder with MUSE layers."""
+
+    def __init__(self, cfg, dictionary, embed_tokens):
+        self.kernels = kernels_by_layer(cfg, cfg.decoder.layers)
+        super().__init__(cfg, dictionary, embed_tokens)
+
+    def build_decoder_layer(self, cfg, no_encoder_attn=False):
+        return MuseDecoderLayer(cfg, self.kernels.pop(0))
+
+
+def kernels_by_layer(cfg, layers: int) -> list[list[int]]:
+    """The kernel sizes of each layer, lowest first; ValueError when `convolution_per_layer` has another length."""
+    if not cfg.convolution_per_layer:
+        return [list(cfg.convolution_kernels)] * layers
+    if len(cfg.convolution_per_layer) != layers:
+        raise ValueError(f"convolution_per_layer {list(cfg.convolution_per_layer)} must have one size for each of {layers} layers")
+    return [[kernel] for kernel in cfg.convolution_per_layer]
+
+
+class MuseEncoderLayer(nn.Module):
+    """x [T, N, C] -> [T, N, C]; `kernels` are the kernel sizes of this layer."""
+
+    def __init__(self, cfg, kernels):
+        super().__init__()
+        width, ffn_width = cfg.encoder.embed_dim, cfg.encoder.ffn_embed_dim
+        shared = cfg.ffn == "shared"
+        self.self_attn = build_self_attention(cfg, cfg.encoder, [] if shared else kernels, causal=False)
+        self.self_attn_layer_norm = LayerNorm(width)
+        self.dropout_module = FairseqDropout(cfg.dropout, module_name=self.__class__.__name__)
+        self.ffn = cfg.ffn
+        if self.ffn != "none":
+            self.fc1 = nn.Linear(width, ffn_width)
+            self.fc2 = nn.Linear(ffn_width, width)
+            self.activation_dropout_module = FairseqDropout(cfg.activation_dropout, module_name=self.__class__.__name__)
+        if shared:
+            self.ffn_conv = build_hidden_convolution(cfg, kernels)
+            self.ffn_conv_out = nn.Linear(ffn_width, width)
+
+    def forward(self, x, encoder_padding_mask, attn_mask=None):
+        y, _ = self.self_attn(x, key_padding_mask=encoder_padding_mask)
+        y = x + self.dropout_module(y)
+        if self.ffn == "none":
+            return self.self_attn_layer_norm(y)
+        h = self.fc1(x)
+        y = y + self.dropout_module(self.fc2(self.activation_dropout_module(torch.relu(h))))
+        if self.ffn == "shared":
+            if encoder_padding_mask is not None:
+                h = h.masked_fill(encoder_padding_mask.t().unsqueeze(-1), 0)
+            y = y + self.dropout_module(self.ffn_conv_out(self.ffn_conv(h)))
+        return self.self_attn_layer_norm(y)
+
+    def upgrade_state_dict_named(self, state_dict, name):
+        """fairseq renames parameters of its oldest layers here; these layers never had other names."""
+
+
+class MuseDecoderLayer(nn.Module):
+    """x [T, N, C], encoder_out [S, N, C] -> (y [T, N, C], cross-attention weights or None, None)."""
+
+    def __init__(self, cfg, kernels):
+        super().__init__()
+        width, ffn_width = cfg.decoder.embed_dim, cfg.decoder.ffn_embed_dim
+        self.self_attn = build_self_attention(cfg, cfg.decoder, kernels, causal=True)
+        self.encoder_attn = MultiheadAttention(
+            width,
+            cfg.decoder.attention_heads,
+            kdim=cfg.encoder.embed_dim,
+            vdim=cfg.encoder.embed_dim,
+            dropout=cfg.attention_dropout,
+            encoder_decoder_attention=True,
+        )
+        self.self_attn_layer_norm = LayerNorm(width)
+        if cfg.released_parameters:
+            self.encoder_attn_layer_norm = LayerNorm(width)
+        self.dropout_module = FairseqDropout(cfg.dropout, module_name=self.__class__.__name__)
+        self.ffn = "none" if cfg.ffn == "none" else "own"
+        if self.ffn == "own":
+            self.fc1 = nn.Linear(width, ffn_width)
+            self.fc2 = nn.Linear(ffn_width, width)
+            self.activation_dropout_module = FairseqDropout(cfg.activation_dropout, module_name=self.__class__.__name__)
+        self.need_attn = True
+
+    def forward(
+        self,
+        x,
+        encoder_out=None,
+        encoder_padding_mask=None,
+        incremental_state=None,
+        self_attn_mask=None,
+        self_attn_padding_mask=None,
+        need_attn=False,
+        need_head_weights=False,
+    ):
+        # The operator is causal by itself, so fairseq's mask is not needed.
+        y, _ = self.self_attn(x, key_padding_mask=self_attn_padding_mask, incremental_state=incremental_state)
+        cross, weights = self.encoder_attn(
+            query=x,
+            key=encoder_out,
+            value=encoder_out,
+            key_padding_mask=encoder_padding_mask,
+            incremental_state=incremental_state,
+            static_kv=True,
+            need_weights=need_attn or need_head_weights or (not self.training and self.need_attn),
+            need_head_weights=need_head_weights,
+        )
+        y = x + self.dropout_module(y) + self.dropout_module(cross)
+        if self.ffn == "own":
+            h = self.activation_dropout_module(torch.relu(self.fc1(x)))
+            y = y + self.dropout_module(self.fc2(h))
+        return self.self_attn_layer_norm(y), weights, None
+
+    def make_generation_fast_(self, need_attn=False, **kwargs):
+        """fairseq's hook before decoding: no attention weights unless an alignment is printed."""
+        self.need_attn = need_attn
+
+
+def build_self_attention(cfg, side, kernels, causal):
+    """The operator for one layer. Imported here: a model file that registers must not load every operator."""
+    from plugins.operators.muse import MuseAttention
+
+    return MuseAttention(
+        side.embed_dim,
+        side.attention_heads,
+        kernels=kernels,
+        causal=causal,
+        projection=cfg.convolution_projection,
+        kind=cfg.convolution_kind,
+        combine=cfg.convolution_combine,
+        dropout=cfg.attention_dropout,
+        weight_dropout=cfg.weight_dropout,
+        input_dropout=cfg.input_dropout,
+        mask_padding=not cfg.convolve_padding,
+    )
+
+
+def build_hidden_convolution(cfg, kernels):
+    """The convolution over the feed-forward branch's hidden channels; ValueError unless there is one kernel."""
+    from plugins.operators.dynamic_conv import DynamicConv1d
+
+    if len(kernels) != 1:
+        raise ValueError(f"convolution_kernels {kernels} with ffn shared: give exactly one kernel size")
+    (kernel,) = kernels
+    return DynamicConv1d(
+        cfg.encoder.ffn_embed_dim,
+        kernel,
+        padding_l=kernel // 2,
+        num_heads=cfg.encoder.attention_heads,
+        weight_dropout=cfg.weight_dropout,
+    )

@@ -1,0 +1,137 @@
+"""Detection's part of an mmdet config: where the operators go, where the data lie, what a fixed input looks like.
+
+Places are those of the paper's released settings: attention behind the 3x3 convolution of every bottleneck of conv4 and
+conv5, deformable convolution (without modulation, one offset group) in place of that convolution in conv3 to conv5.
+"""
+
+import copy
+import json
+from pathlib import Path
+
+WORDS = {"attention", "deformable"}
+ATTENTION_MODULE = "plugins.openmm_ext.generalized_attention"
+DEFORMABLE_MODULE = "plugins.openmm_ext.deform_conv"
+
+
+def place_operators(model: dict, words: dict) -> list[str]:
+    """Write the arm's `attention` and `deformable` words into the model config; returns the modules to import."""
+    modules = []
+    attention = words.get("attention")
+    if attention:
+        modules.append(ATTENTION_MODULE)
+        layer = {
+            "type": "ConvattnGeneralizedAttention",
+            "attention_type": attention["terms"],
+            "num_heads": attention.get("heads", 8),
+            "kv_stride": attention.get("kv_stride", 2),
+            "spatial_range": attention.get("spatial_range", -1),
+        }
+        plugin = {"cfg": layer, "stages": (False, False, True, True), "position": "after_conv2"}
+        model["backbone"]["plugins"] = [plugin]
+    if words.get("deformable"):
+        modules.append(DEFORMABLE_MODULE)
+        model["backbone"]["dcn"] = {"type": "ConvattnDeformConv", "deform_groups": 1, "fallback_on_stride": False}
+        model["backbone"]["stage_with_dcn"] = (False, True, True, True)
+    return modules
+
+
+def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:
+    """Point loaders and evaluator at a prepared folder (images/<split>, annotations/<split>.json).
+
+    A `Resize` without a scale takes the manifest's `size` (width, height).
+    `split` is the one to score; the validation set joins as `valid_dataset`, read as in training but for random steps.
+    """
+    classes = tuple(manifest["classes"])
+    cfg["model"]["roi_head"]["bbox_head"]["num_classes"] = len(classes)
+    valid = copy.deepcopy(cfg["train_dataloader"]["dataset"])
+    valid["pipeline"] = [step for step in valid["pipeline"] if not step["type"].startswith("Random")]
+    cfg["valid_dataset"] = valid
+    train, test = cfg["train_dataloader"]["dataset"], cfg["test_dataloader"]["dataset"]
+    for dataset, part in ((train, "train"), (valid, "val"), (test, split)):
+        dataset["data_root"] = folder
+        dataset["ann_file"] = f"annotations/{part}.json"
+        dataset["data_prefix"] = {"img": f"images/{part}/"}
+        dataset["metainfo"] = {"classes": classes}
+        for step in dataset["pipeline"]:
+            if step["type"] == "Resize" and step["scale"] is None:
+                step["scale"] = tuple(manifest["size"])
+    cfg["test_evaluator"]["ann_file"] = f"{folder}/annotations/{split}.json"
+
+
+def annotation_error(folder: Path, manifest: dict) -> str | None:
+    """The first thing wrong with the annotations, as "file: what"; None where all is well."""
+    for split in ("train", "val", "test"):
+        path = folder / "annotations" / f"{split}.json"
+        try:
+            content = json.loads(path.read_text())
+            images = {image["id"]: image for image in content["images"]}
+            names = [category["name"] for category in content["categories"]]
+            categories = {category["id"] for category in content["categories"]}
+            annotations = content["annotations"]
+        except FileNotFoundError:
+            return f"{path}: missing"
+        except (ValueError, KeyError, TypeError) as error:
+            return f"{path}: not COCO annotations ({type(error).__name__}: {error})"
+        if names != list(manifest["classes"]):
+            return f"{path}: categories {names} are not the manifest's classes {list(manifest['classes'])}"
+        if not images or not annotations:
+            return f"{path}: no images or no boxes"
+        for image in images.values():
+            if not (folder / "images" / split / image["file_name"]).is_file():
+                return f"{folder / 'images' / split / image['file_name']}: missing, but listed in {path}"
+        for annotation in annotations:
+            problem = _box_error(annotation, images, categories)
+            if problem:
+                return f"{path}: annotation {annotation.get('id')}: {problem}"
+    return None
+
+
+def _box_error(annotation: dict, images: dict, categories: set) -> str | None:
+    image = images.get(annotation.get("image_id"))
+    if image is None:
+        return f"image_id {annotation.get('image_id')} is not among the images"
+    if annotation.get("category_id") not in categories:
+        return f"category_id {annotation.get('category_id')} is not among the categories"
+    box = annotation.get("bbox")
+    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, int | float) for side in box):
+        return f"bbox {box} is not [x, y, width, height]"
+    x, y, width, height = box
+    if width <= 0 or height <= 0:
+        return f"bbox {box} is degenerate (no width or no height)"
+    if x >= image["width"] or y >= image["height"] or x + width <= 0 or y + height <= 0:
+        return f"bbox {box} lies outside its {image['width']}x{image['height']} image"
+    return None
+
+
+def fixed_work(model, measure: dict):
+    """Two functions of no argument on a fixed batch of noise: an inference and the losses.
+
+    `measure`: height, width (pixels), batch, proposals (regions an image). Inference is backbone, neck, region head and
+    box head on fixed proposals; the losses are the package's own, on four fixed boxes an image.
+    """
+    import torch
+    from mmdet.structures import DetDataSample
+    from mmengine.structures import InstanceData
+
+    height, width, batch = measure["height"], measure["width"], measure["batch"]
+    generator = torch.Generator().manual_seed(0)
+    device = next(model.parameters()).device
+    images = torch.randn(batch, 3, height, width, generator=generator).to(device)
+    size = torch.tensor([width, height, width, height], dtype=torch.float32)
+    corner, extent = torch.rand(2, measure["proposals"], 2, generator=generator)
+    regions = torch.cat([corner * 0.6, corner * 0.6 + 0.1 + extent * 0.3], dim=1) * size
+    boxes = (
+        torch.tensor([[0.1, 0.1, 0.4, 0.4], [0.5, 0.1, 0.9, 0.5], [0.2, 0.5, 0.5, 0.9], [0.6, 0.6, 0.8, 0.8]]) * size
+    )
+    truth = InstanceData(bboxes=boxes.to(device), labels=torch.zeros(len(boxes), dtype=torch.long, device=device))
+    shape = (height, width)
+    facts = {"img_shape": shape, "ori_shape": shape, "pad_shape": shape, "batch_input_shape": shape}
+    sample = DetDataSample(metainfo={**facts, "scale_factor": (1.0, 1.0)})
+    sample.gt_instances, sample.ignored_instances = truth, truth[:0]
+    proposals = [InstanceData(bboxes=regions.to(device)) for _ in range(batch)]
+
+    def inference():
+        features = model.extract_feat(images)
+        return model.rpn_head(features), model.roi_head.forward(features, proposals)
+
+    return inference, lambda: model.loss(images, [sample] * batch)

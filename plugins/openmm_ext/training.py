@@ -1,0 +1,151 @@
+"""Hooks that make an mmengine training restartable bit for bit and readable while it runs.
+
+mmengine's checkpoints leave the random states out, are written in place, and its logger keeps its own format. A config
+that names this module in `custom_imports` gets `ReseedHook`, `AtomicCheckpointHook` and `CurvesHook` for its `custom_hooks`.
+"""
+
+import json
+import os
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+def reseed(seed: int, update: int) -> None:
+    """Set python's, numpy's and torch's random states to a function of (seed, update)."""
+    state = int(np.random.SeedSequence([seed, update]).generate_state(1)[0])
+    random.seed(state)
+    np.random.seed(state)
+    torch.manual_seed(state)
+
+
+def trim_curves(path: Path, last_update: int) -> None:
+    """Drop the lines of `curves.jsonl` after `last_update`, and a last line that a kill cut short."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            update = json.loads(line)["update"]
+        except (ValueError, KeyError):
+            continue
+        if update <= last_update:
+            kept.append(line + "\n")
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept))
+    os.replace(temporary, path)
+
+
+@HOOKS.register_module()
+class ReseedHook(Hook):
+    """Tie all randomness of an update (augmentation, samplers, dropout) to the seed and the update's number.
+
+    Exact for `num_workers=0`; worker processes draw their augmentation from states of their own.
+    """
+
+    priority = "LOWEST"
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def before_train(self, runner) -> None:
+        # Making a loader's iterator draws a number; from its own generator, a resumed run and a whole one agree.
+        runner.train_dataloader.generator = torch.Generator().manual_seed(self.seed)
+        reseed(self.seed, runner.iter)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        reseed(self.seed, runner.iter + 1)
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(Hook):
+    """Write `checkpoints/update_<n>.pth` every `interval` updates and at the end: temporary name, then rename.
+
+    The last `keep` stay, so that a checkpoint that turns out to be damaged has one before it. `identity` is stored in
+    each and tells which settings it belongs to.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(self, interval: int, identity: str, keep: int = 2) -> None:
+        self.interval, self.identity, self.keep = interval, identity, keep
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        # The log's history is an object of mmengine's; without it `torch.load(weights_only=True)` reads the file.
+        checkpoint["message_hub"] = {key: {} for key in checkpoint["message_hub"]}
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        update = runner.iter + 1
+        if update % self.interval and update != runner.max_iters:
+            return
+        folder = Path(runner.work_dir) / "checkpoints"
+        folder.mkdir(exist_ok=True)
+        final = folder / f"update_{update:08d}.pth"
+        temporary = final.with_suffix(".tmp")
+        try:
+            runner.save_checkpoint(str(folder), temporary.name, meta={"identity": self.identity}, by_epoch=False)
+            os.replace(temporary, final)
+        finally:
+            temporary.unlink(missing_ok=True)
+        # The name under which mmengine's own `--resume` looks for the newest one.
+        (Path(runner.work_dir) / "last_checkpoint").write_text(str(final))
+        for old in sorted(folder.glob("update_*.pth"))[: -self.keep]:
+            old.unlink()
+
+
+@HOOKS.register_module()
+class CurvesHook(Hook):
+    """Append a line to `curves.jsonl` and to the log every `interval` updates.
+
+    A line holds the update, the mean of every loss over the interval, the learning rate, the seconds an update took and
+    `gate`: the residual gate (gamma) of every attention layer, by the layer's name in the backbone.
+    """
+
+    priority = "LOW"
+
+    def __init__(self, interval: int) -> None:
+        self.interval = interval
+
+    def before_train(self, runner) -> None:
+        self.path = Path(runner.work_dir) / "curves.jsonl"
+        trim_curves(self.path, runner.iter)
+        self.gates = {
+            name.removesuffix(".gamma").removeprefix("backbone."): parameter
+            for name, parameter in runner.model.named_parameters()
+            if name.endswith(".gamma")
+        }
+        self.sums: dict[str, torch.Tensor] = {}
+        self.start = self.since = (time.perf_counter(), runner.iter)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        for name, value in outputs.items():
+            if "loss" in name:
+                self.sums[name] = self.sums.get(name, 0.0) + value.detach()
+        update = runner.iter + 1
+        if update % self.interval and update != runner.max_iters:
+            return
+        now = time.perf_counter()
+        updates = update - self.since[1]
+        means = {name: float(total) / updates for name, total in self.sums.items()}
+        line = {
+            "update": update,
+            "train_loss": means.pop("loss"),
+            **means,
+            "lr": runner.optim_wrapper.get_lr()["lr"][0],
+            "seconds": round((now - self.since[0]) / updates, 4),
+        }
+        if self.gates:
+            line["gate"] = {name: parameter.item() for name, parameter in self.gates.items()}
+        with self.path.open("a") as curves:
+            curves.write(json.dumps(line) + "\n")
+        left = (now - self.start[0]) / (update - self.start[1]) * (runner.max_iters - update)
+        runner.logger.info(
+            f"update {update}/{runner.max_iters}, loss {line['train_loss']:.4f}, "
+            f"{line['seconds']:.2f} s an update, about {left:.0f} s left"
+        )
+        self.sums, self.since = {}, (now, update)

@@ -1,0 +1,540 @@
+"""Generalized attention on images: any sum of the four factors E1..E4 of spatial attention.
+
+Paper: Zhu, Cheng, Zhang, Lin, Dai, "An Empirical Study of Spatial Attention Mechanisms in Deep Networks",
+https://arxiv.org/abs/1904.05873
+
+    y_q = gamma * W_o concat_m [ sum_k A_m(q, k) W'_m x_k ] + b_o) + x_q
+    A_m(q, .) = softmax over k of  b1 E1 + b2 E2 + b3 E3 + b4 E4
+    E1 = q . k    E2 = q . r(q - k)    E3 = u . k    E4 = v . r(q - k)
+    r(dx, dy) = (F_x c(dx) + F_y c(dy)) / sqrt(2),   c(t) = [sin(t w_i), cos(t w_i)],   w_i = 1000^(-4i/P)
+
+The bits b1 b2 b3 b4 are the string `terms`. Parameter names and initialisation are those of mmcv's `GeneralizedAttention`, so
+checkpoints of the toolbox load strictly. Departures from mmcv, all of them where it is wrong or stops:
+- 0100, 0110, 1100 and 1110 use the query itself on the y axis (mmcv transposes it), so they work on any map;
+- `spatial_range` works for any channel count and map size and needs no stored table (a table in a checkpoint is ignored), and
+  0010 with a range masks around each query, not around pixel (0, 0).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from plugins.operators.checks import require
+
+WAVELENGTH = 1000.0
+
+
+def require_terms(terms: str) -> None:
+    """Raise ValueError unless ``terms`` names a pattern of E1..E4."""
+    require(
+        isinstance(terms, str) and len(terms) == 4 and set(terms) <= set("01"),
+        "terms",
+        terms,
+        "four characters, each 0 or 1, for E1 E2 E3 E4, such as '0110'",
+    )
+
+
+def axis_code(offsets: Tensor, dim: int) -> Tensor:
+    """Sinusoidal code of offsets along one axis.
+
+    Args:
+        offsets: any shape, in input pixels.
+        dim: number of features, half sines then half cosines; must be even.
+    Returns: offsets.shape + (dim,), float64.
+    """
+    rank = torch.arange(dim // 2, device=offsets.device, dtype=torch.float64)
+    angle = offsets.to(torch.float64).unsqueeze(-1) / WAVELENGTH ** (rank * 2 / dim)
+    return torch.cat((angle.sin(), angle.cos()), dim=-1)
+
+
+def visible_along_axis(queries: int, keys: int, reach: int, kv_stride: int, device: torch.device) -> Tensor:
+    """Which keys a query may see along one axis: queries x keys, bool, by index on the two (strided) grids."""
+    i = torch.arange(queries, device=device).unsqueeze(1)
+    a = torch.arange(keys, device=device).unsqueeze(0)
+    low = torch.div(i - reach, kv_stride, rounding_mode="floor")
+    high = torch.div(i + reach + 1, kv_stride, rounding_mode="floor")
+    return (low <= a) & (a <= high)
+
+
+# Logits in memory at a time: what a CPU core's second-level cache holds, and enough to fill a GPU.
+BLOCK = {"cpu": 2**18, "cuda": 2**26}
+# Largest spread of E3 for which a weight that underflows is negligible: exp(-60) is far above float32's smallest number.
+SAFE_RANGE = 60.0
+
+
+def blocks(batch: int, rows: int, row_size: int, device: torch.device) -> list[tuple[slice, slice]]:
+    """Cut batch x rows into (batch slice, row slice) pieces of about BLOCK logits; row_size logits a row."""
+    limit = BLOCK.get(device.type, BLOCK["cuda"])
+    several = max(1, limit // (rows * row_size))
+    if several > 1:
+        return [(slice(b, b + several), slice(0, rows)) for b in range(0, batch, several)]
+    step = max(1, limit // row_size)
+    return [(slice(b, b + 1), slice(r, r + step)) for b in range(batch) for r in range(0, rows, step)]
+
+
+class Blocks:
+    """Pieces of a B x (h w) x (hk wk) map, and buffers that hold one piece at a time."""
+
+    def __init__(self, columns: Tensor, rows: Tensor) -> None:
+        self.batch, self.h, self.w, self.wk = columns.shape
+        self.hk = rows.shape[3]
+        self.pieces = blocks(self.batch, self.h, self.w * self.hk * self.wk, columns.device)
+        self.like = columns
+
+    def buffer(self) -> Tensor:
+        b, r = self.pieces[0]
+        return self.like.new_empty((b.stop - b.start) * (r.stop - r.start) * self.w * self.hk * self.wk)
+
+    def view(self, buffer: Tensor, b: slice, r: slice) -> tuple[Tensor, Tensor]:
+        """A piece of the map in a buffer, twice: batch x rows x w x hk x wk, and batch x queries x keys."""
+        batch, rows = min(b.stop, self.batch) - b.start, min(r.stop, self.h) - r.start
+        flat = buffer[: batch * rows * self.w * self.hk * self.wk]
+        return flat.view(batch, rows, self.w, self.hk, self.wk), flat.view(batch, rows * self.w, self.hk * self.wk)
+
+    def queries(self, r: slice) -> slice:
+        return slice(r.start * self.w, min(r.stop, self.h) * self.w)
+
+
+class LogitBlocks(Blocks):
+    """Logits of ``block_attention``, rebuilt a piece at a time."""
+
+    def __init__(self, q: Tensor, k: Tensor, columns: Tensor, rows: Tensor) -> None:
+        super().__init__(columns, rows)
+        self.q, self.k, self.columns, self.rows = q, k.transpose(1, 2).contiguous(), columns, rows
+        self.logits = self.buffer()
+
+    def fill(self, b: slice, r: slice) -> Tensor:
+        """Logits of a piece: batch x queries x keys."""
+        block, logits = self.view(self.logits, b, r)
+        torch.add(self.columns[b, r].unsqueeze(-2), self.rows[b, r].unsqueeze(-1), out=block)
+        return logits.baddbmm_(self.q[b, self.queries(r)], self.k[b])
+
+
+def block_attention(q: Tensor, k: Tensor, v: Tensor, columns: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Softmax attention whose logits are rebuilt piece by piece, never held whole.
+
+    logits[b, (y, x), (i, j)] = q . k + columns[b, y, x, j] + rows[b, y, x, i]
+
+    Args: q: B x (h w) x d; k, v: B x (hk wk) x d; columns: B x h x w x wk; rows: B x h x w x hk. Contiguous, one dtype.
+    Returns: output B x (h w) x d, and the logarithm of the softmax's denominator, B x (h w).
+    """
+    parts = LogitBlocks(q, k, columns, rows)
+    out, log_sum = torch.empty_like(q), q.new_empty(q.shape[:2])
+    with torch.autocast(v.device.type, enabled=False):
+        for b, r in parts.pieces:
+            s, queries = parts.fill(b, r), parts.queries(r)
+            top = s.amax(-1, keepdim=True)
+            s.sub_(top).exp_()
+            total = s.sum(-1, keepdim=True)
+            out[b, queries] = torch.bmm(s, v[b]).div_(total)
+            log_sum[b, queries] = (total.log_() + top).squeeze(-1)
+    return out, log_sum
+
+
+def block_attention_backward(q: Tensor, k: Tensor, v: Tensor, columns: Tensor, rows: Tensor, out: Tensor, log_sum: Tensor,
+                             grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of ``block_attention``'s output in the order of its arguments."""
+    parts = LogitBlocks(q, k, columns, rows - log_sum.view(rows.shape[:3]).unsqueeze(-1))
+    d_q, d_columns, d_rows = (torch.empty_like(t) for t in (q, columns, rows))
+    # Feature-major sums: their products run over whole rows of the map.
+    d_k, d_v = (torch.zeros_like(t.transpose(1, 2), memory_format=torch.contiguous_format) for t in (k, v))
+    # d logits = p * (grad . v - grad . out): the second product is one more feature of the first.
+    grad_more = torch.cat((grad, -(grad * out).sum(-1, keepdim=True)), -1)
+    v_more = torch.cat((v, torch.ones_like(v[..., :1])), -1).transpose(1, 2).contiguous()
+    second = parts.buffer()
+    with torch.autocast(v.device.type, enabled=False):
+        for b, r in parts.pieces:
+            queries = parts.queries(r)
+            p = parts.fill(b, r).exp_()
+            d_v[b].baddbmm_(grad[b, queries].transpose(1, 2), p)
+            block, d_s = parts.view(second, b, r)
+            torch.bmm(grad_more[b, queries], v_more[b], out=d_s)
+            d_s.mul_(p)
+            d_columns[b, r] = block.sum(-2)
+            d_rows[b, r] = block.sum(-1)
+            d_q[b, queries] = torch.bmm(d_s, k[b])
+            d_k[b].baddbmm_(q[b, queries].transpose(1, 2), d_s)
+    return d_q, d_k.transpose(1, 2).contiguous(), d_v.transpose(1, 2).contiguous(), d_columns, d_rows
+
+
+def product_average(v: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
+    """sum_ij rows[b, y, x, i] columns[b, y, x, j] v[b, (i, j)]: weights that are products need no map and no exponential.
+
+    Args as in ``block_attention``. Returns: B x (h w) x d.
+    """
+    parts = Blocks(columns, rows)
+    out, buffer = v.new_empty(parts.batch, parts.h * parts.w, v.shape[2]), parts.buffer()
+    with torch.autocast(v.device.type, enabled=False):
+        for b, r in parts.pieces:
+            block, p = parts.view(buffer, b, r)
+            torch.mul(columns[b, r].unsqueeze(-2), rows[b, r].unsqueeze(-1), out=block)
+            out[b, parts.queries(r)] = torch.bmm(p, v[b])
+    return out
+
+
+def product_average_backward(v: Tensor, columns: Tensor, rows: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of ``product_average`` in the order of its arguments."""
+    parts = Blocks(columns, rows)
+    d_columns, d_rows, buffer = torch.empty_like(columns), torch.empty_like(rows), parts.buffer()
+    v_features = v.transpose(1, 2).contiguous()
+    d_v = torch.zeros_like(v_features)
+    with torch.autocast(v.device.type, enabled=False):
+        for b, r in parts.pieces:
+            block, p = parts.view(buffer, b, r)
+            torch.mul(columns[b, r].unsqueeze(-2), rows[b, r].unsqueeze(-1), out=block)
+            g = grad[b, parts.queries(r)]
+            d_v[b].baddbmm_(g.transpose(1, 2), p)
+            torch.bmm(g, v_features[b], out=p)
+            d_columns[b, r] = (rows[b, r].unsqueeze(-2) @ block).squeeze(-2)
+            d_rows[b, r] = (block @ columns[b, r].unsqueeze(-1)).squeeze(-1)
+    return d_v.transpose(1, 2).contiguous(), d_columns, d_rows
+
+
+def register(name: str, schema: str, kernel: Callable, shapes: Callable) -> Callable:
+    """Make a loop over pieces one operator, so that `torch.compile` sees a node and no loop."""
+    torch.library.define(f"convattn::{name}", schema)
+    torch.library.impl(f"convattn::{name}", "default", kernel)
+    torch.library.register_fake(f"convattn::{name}", shapes)
+    return getattr(torch.ops.convattn, name)
+
+
+def like(*tensors: Tensor) -> tuple[Tensor, ...]:
+    return tuple(torch.empty_like(t) for t in tensors)
+
+
+BLOCK_ATTENTION = register(
+    "block_attention", "(Tensor q, Tensor k, Tensor v, Tensor columns, Tensor rows) -> (Tensor, Tensor)", block_attention,
+    lambda q, k, v, columns, rows: (torch.empty_like(q), q.new_empty(q.shape[:2])))
+BLOCK_ATTENTION_BACKWARD = register(
+    "block_attention_backward",
+    "(Tensor q, Tensor k, Tensor v, Tensor columns, Tensor rows, Tensor out, Tensor log_sum, Tensor grad)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)", block_attention_backward,
+    lambda q, k, v, columns, rows, out, log_sum, grad: like(q, k, v, columns, rows))
+PRODUCT_AVERAGE = register(
+    "product_average", "(Tensor v, Tensor columns, Tensor rows) -> Tensor", product_average,
+    lambda v, columns, rows: v.new_empty(v.shape[0], columns.shape[1] * columns.shape[2], v.shape[2]))
+PRODUCT_AVERAGE_BACKWARD = register(
+    "product_average_backward", "(Tensor v, Tensor columns, Tensor rows, Tensor grad) -> (Tensor, Tensor, Tensor)",
+    product_average_backward, lambda v, columns, rows, grad: like(v, columns, rows))
+
+torch.library.register_autograd(
+    "convattn::block_attention",
+    lambda ctx, grad, _: BLOCK_ATTENTION_BACKWARD(*ctx.saved_tensors, grad.contiguous()),
+    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs, *output))
+torch.library.register_autograd(
+    "convattn::product_average",
+    lambda ctx, grad: PRODUCT_AVERAGE_BACKWARD(*ctx.saved_tensors, grad.contiguous()),
+    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs))
+
+
+class GeneralizedAttention(nn.Module):
+    """Residual block of generalized attention on N x C x H x W maps (fast form).
+
+    Args:
+        in_channels: C. With position terms the code width P must be a multiple of 4.
+        terms: four characters 0 or 1, which of E1..E4 are summed. 0000 is uniform attention, not "no attention".
+        heads: M; each has d = C // M channels, so C - M*d channels of C get no head of their own.
+        kv_stride: keys and values are pixels 0, s, 2s, ... of both axes.
+        q_stride: likewise for queries; with more than 1 the branch is resized bilinearly to H x W.
+        spatial_range: -1 for all keys, else reach in query pixels along each axis.
+        position_embedding_dim: P, width of the position code; -1 means C.
+        position_magnitude: factor on offsets.
+    Raises: ValueError naming argument, value and rule.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        terms: str = "1111",
+        heads: int = 8,
+        kv_stride: int = 2,
+        q_stride: int = 1,
+        spatial_range: int = -1,
+        position_embedding_dim: int = -1,
+        position_magnitude: float = 1,
+    ) -> None:
+        super().__init__()
+        require_terms(terms)
+        require(1 <= heads <= in_channels, "heads", heads, f"must lie between 1 and in_channels={in_channels}")
+        for name, stride in (("kv_stride", kv_stride), ("q_stride", q_stride)):
+            require(stride >= 1, name, stride, "a stride is at least 1")
+        require(
+            spatial_range >= -1, "spatial_range", spatial_range, "-1 (unrestricted) or a reach of at least 0 pixels"
+        )
+        self.in_channels, self.terms, self.heads = in_channels, terms, heads
+        self.kv_stride, self.q_stride, self.spatial_range = kv_stride, q_stride, spatial_range
+        self.position_dim = position_embedding_dim if position_embedding_dim > 0 else in_channels
+        self.position_magnitude = position_magnitude
+        self.head_dim = in_channels // heads
+        width = self.head_dim * heads
+        self.e1, self.e2, self.e3, self.e4 = (bit == "1" for bit in terms)
+        if self.e1 or self.e2:
+            self.query_conv = nn.Conv2d(in_channels, width, 1, bias=False)
+        if self.e1 or self.e3:
+            self.key_conv = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.value_conv = nn.Conv2d(in_channels, width, 1, bias=False)
+        if self.e2 or self.e4:
+            require(
+                self.position_dim % 4 == 0,
+                "position_embedding_dim",
+                self.position_dim,
+                "must be a multiple of 4 (sine and cosine on two axes); -1 takes in_channels",
+            )
+            self.appr_geom_fc_x = nn.Linear(self.position_dim // 2, width, bias=False)
+            self.appr_geom_fc_y = nn.Linear(self.position_dim // 2, width, bias=False)
+        if self.e3:
+            self.appr_bias = nn.Parameter(torch.empty(width))
+        if self.e4:
+            self.geom_bias = nn.Parameter(torch.empty(width))
+        self.proj_conv = nn.Conv2d(width, in_channels, 1, bias=True)
+        self.gamma = nn.Parameter(torch.zeros(1))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Official initialisation: Kaiming-uniform (a=1) projections, u and v uniform in 1/sqrt(2d), gamma 0."""
+        for module in self.children():
+            nn.init.kaiming_uniform_(module.weight, a=1)
+        nn.init.zeros_(self.proj_conv.bias)
+        nn.init.zeros_(self.gamma)
+        bound = 1 / math.sqrt(2 * self.head_dim)
+        for name in ("appr_bias", "geom_bias"):
+            if hasattr(self, name):
+                nn.init.uniform_(getattr(self, name), -bound, bound)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        # mmcv stores its range table as a parameter; here the range is arithmetic.
+        state_dict.pop(prefix + "local_constraint_map", None)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def grids(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Query rows, query columns, key rows, key columns of an H x W map."""
+        return (
+            -(-height // self.q_stride),
+            -(-width // self.q_stride),
+            -(-height // self.kv_stride),
+            -(-width // self.kv_stride),
+        )
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        """N x (M d) x h x w to N x M x (h w) x d."""
+        return x.flatten(2).unflatten(1, (self.heads, self.head_dim)).transpose(2, 3)
+
+    def position_features(self, fc: nn.Linear, queries: int, keys: int) -> Tensor:
+        """r along one axis for every query and key index: queries x keys x M x d.
+
+        Only the distinct offsets are projected: there are about queries + keys of them, not their product.
+        """
+        device = fc.weight.device
+        i = torch.arange(queries, device=device).unsqueeze(1) * self.q_stride
+        a = torch.arange(keys, device=device).unsqueeze(0) * self.kv_stride
+        lowest = -(keys - 1) * self.kv_stride
+        distinct = torch.arange(lowest, (queries - 1) * self.q_stride + 1, device=device)
+        code = axis_code(distinct * self.position_magnitude, self.position_dim // 2).to(fc.weight.dtype)
+        table = fc(code) / math.sqrt(2)
+        return table[i - a - lowest].unflatten(-1, (self.heads, self.head_dim))
+
+    def visible(self, h: int, w: int, hk: int, wk: int, device: torch.device) -> Tensor | None:
+        """Keys that each query may see, (h w) x (hk wk) bool, or None when all are."""
+        if self.spatial_range < 0:
+            return None
+        rows = visible_along_axis(h, hk, self.spatial_range, self.kv_stride, device)
+        columns = visible_along_axis(w, wk, self.spatial_range, self.kv_stride, device)
+        return (rows[:, None, :, None] & columns[None, :, None, :]).reshape(h * w, hk * wk)
+
+    def finish(self, x: Tensor, heads_out: Tensor, h: int, w: int) -> Tensor:
+        """Output projection, resize where queries were strided, gated residual. heads_out: N x M x (h w) x d."""
+        y = self.proj_conv(heads_out.transpose(2, 3).reshape(x.shape[0], -1, h, w))
+        if self.q_stride > 1:
+            y = F.interpolate(y, size=x.shape[2:], mode="bilinear", align_corners=False)
+        return self.gamma * y + x
+
+    def check_input(self, x: Tensor) -> None:
+        require(
+            x.dim() == 4 and x.shape[1] == self.in_channels,
+            "x.shape",
+            tuple(x.shape),
+            f"must be N x {self.in_channels} x H x W",
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: N x C x H x W; returns the same shape."""
+        self.check_input(x)
+        h, w, hk, wk = self.grids(*x.shape[2:])
+        x_kv = x[:, :, :: self.kv_stride, :: self.kv_stride]
+        value = self.split_heads(self.value_conv(x_kv))
+        key = self.split_heads(self.key_conv(x_kv)) if self.e1 or self.e3 else None
+        query = None
+        if self.e1 or self.e2:
+            query = self.split_heads(self.query_conv(x[:, :, :: self.q_stride, :: self.q_stride]))
+        bounded = self.spatial_range >= 0
+        if self.terms in ("0000", "0010") and not bounded:
+            return self.finish(x, self.one_map(key, value), 1, 1)
+        if self.terms in ("1000", "1010"):
+            return self.finish(x, self.content_attention(query, key, value, self.visible(h, w, hk, wk, x.device)), h, w)
+        columns, rows = self.position_tables(query, h, w, hk, wk, value)
+        if bounded:
+            columns, rows = self.bound_tables(columns, rows)
+        if self.e1 or self.e2:
+            out = self.table_attention(query, key, value, columns, rows)
+        else:
+            out = self.separable_attention(key, value.unflatten(2, (hk, wk)), columns, rows)
+        return self.finish(x, out, h, w)
+
+    def saliency(self, key: Tensor) -> Tensor:
+        """E3 of every key: N x M x keys."""
+        return torch.einsum("md,nmkd->nmk", self.appr_bias.view(self.heads, self.head_dim).to(key.dtype), key)
+
+    def one_map(self, key: Tensor | None, value: Tensor) -> Tensor:
+        """0010 and 0000: no term reads the query, so all queries share one average. N x M x 1 x d."""
+        if key is None:
+            return value.mean(2, keepdim=True)
+        return self.saliency(key).softmax(-1).unsqueeze(2) @ value
+
+    def with_bias(self, query: Tensor, bias: nn.Parameter | None) -> Tensor:
+        """query + u or query + v of each head: E1 + E3 = (q + u) . k and E2 + E4 = (q + v) . r."""
+        return query if bias is None else query + bias.view(self.heads, 1, self.head_dim)
+
+    def content_attention(self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None) -> Tensor:
+        """1000 and 1010. Contiguous heads, because flash attention on a CPU asks for it."""
+        query = self.with_bias(query, self.appr_bias if self.e3 else None).to(value.dtype)
+        return F.scaled_dot_product_attention(
+            query.contiguous(), key.contiguous(), value.contiguous(), attn_mask=visible, scale=1.0
+        )
+
+    def position_tables(
+        self, query: Tensor | None, h: int, w: int, hk: int, wk: int, like: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """E2 + E4 as (column offset) + (row offset): N x M x h x w x wk and N x M x h x w x hk.
+
+        Without E2 the query's content plays no part, and they shrink to M x w x wk and M x h x hk.
+        """
+        if not self.e2 and not self.e4:
+            return like.new_zeros(1, w, wk), like.new_zeros(1, h, hk)
+        r_x = self.position_features(self.appr_geom_fc_x, w, wk)
+        r_y = self.position_features(self.appr_geom_fc_y, h, hk)
+        if not self.e2:
+            v = self.geom_bias.view(self.heads, self.head_dim)
+            return torch.einsum("md,wkmd->mwk", v, r_x), torch.einsum("md,hkmd->mhk", v, r_y)
+        content = self.with_bias(query, self.geom_bias if self.e4 else None).unflatten(2, (h, w))
+        return torch.einsum("nmhwd,wkmd->nmhwk", content, r_x), torch.einsum("nmhwd,hkmd->nmhwk", content, r_y)
+
+    def bound_tables(self, columns: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The range is a rectangle of keys, so -inf in each table is all that it takes."""
+        w, wk = columns.shape[-2:]
+        hk, device = rows.shape[-1], rows.device
+        h = rows.shape[-3] if rows.dim() == 5 else rows.shape[-2]
+        seen_x = visible_along_axis(w, wk, self.spatial_range, self.kv_stride, device)
+        seen_y = visible_along_axis(h, hk, self.spatial_range, self.kv_stride, device)
+        if rows.dim() == 5:
+            seen_y = seen_y.unsqueeze(1)
+        return columns.masked_fill(~seen_x, -math.inf), rows.masked_fill(~seen_y, -math.inf)
+
+    def separable_attention(self, key: Tensor | None, value: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
+        """Position terms that do not read the query: a softmax along each key row, then one over the rows.
+
+        Exact, with M w (hk wk) weights in place of M (h w) (hk wk). value: N x M x hk x wk x d; tables of M x w x wk and M x h x hk.
+        """
+        columns, rows = columns.unsqueeze(2), rows.unsqueeze(2)
+        if key is not None:
+            columns = columns + self.saliency(key).unflatten(2, value.shape[2:4]).unsqueeze(2)
+            total = columns.logsumexp(-1)
+            rows = rows + total.unsqueeze(2)
+        inner = columns.softmax(-1).transpose(-3, -2).to(value.dtype) @ value
+        out = rows.softmax(-1).transpose(-3, -2).to(value.dtype) @ inner.transpose(2, 3)
+        return out.transpose(2, 3).flatten(2, 3)
+
+    def table_attention(self, query: Tensor, key: Tensor | None, value: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
+        """Everything that reads the query and the position. Half precision is widened: logits are sums of four terms."""
+        n, m, _, d = value.shape
+        h, w = rows.shape[-3:-1] if self.e2 else (rows.shape[-2], columns.shape[-2])
+        if not self.e2:
+            columns, rows = columns[:, None], rows[:, :, None]
+        dtype = torch.promote_types(value.dtype, torch.float32)
+        columns, rows = (t.to(dtype).expand(n, m, h, w, -1).flatten(0, 1) for t in (columns, rows))
+        v = value.to(dtype).flatten(0, 1)
+        if self.e1:
+            query = self.with_bias(query, self.appr_bias if self.e3 else None)
+            q, k = (t.to(dtype).flatten(0, 1) for t in (query, key))
+            out, _ = BLOCK_ATTENTION(*(t.contiguous() for t in (q, k, v, columns, rows)))
+        else:
+            saliency = self.saliency(key).to(dtype).flatten(0, 1) if self.e3 else None
+            out = self.product_attention(v, columns, rows, saliency)
+        return out.to(value.dtype).unflatten(0, (n, m))
+
+    def product_attention(self, v: Tensor, columns: Tensor, rows: Tensor, saliency: Tensor | None) -> Tensor:
+        """Without E1, weights are products: exp(column) exp(row) exp(saliency)."""
+        if saliency is None:
+            return PRODUCT_AVERAGE(v.contiguous(), columns.softmax(-1), rows.softmax(-1))
+        if torch.compiler.is_compiling() or float((saliency.amax(-1) - saliency.amin(-1)).max()) > SAFE_RANGE:
+            # The product could be nothing in float32 while the sum of its logits is not: leave it to the softmax of sums.
+            feature = v.new_zeros(v.shape[2])
+            feature[0] = 1
+            q = feature.expand(v.shape[0], columns.shape[1] * columns.shape[2], -1)
+            k = saliency.unsqueeze(-1) * feature
+            return BLOCK_ATTENTION(*(t.contiguous() for t in (q, k, v, columns, rows)))[0]
+        columns, rows = columns.softmax(-1), rows.softmax(-1)
+        factor = (saliency - saliency.amax(-1, keepdim=True)).exp()
+        total = columns.flatten(1, 2) @ factor.unflatten(-1, (rows.shape[-1], -1)).transpose(1, 2)
+        total = (total * rows.flatten(1, 2)).sum(-1, keepdim=True)
+        return PRODUCT_AVERAGE((v * factor.unsqueeze(-1)).contiguous(), columns, rows) / total
+
+    def macs(self, x: Tensor) -> int:
+        """Multiply-adds of the published algorithm on this input, whole batch; softmax and additions left out."""
+        h, w, hk, wk = self.grids(*x.shape[2:])
+        c, n, nk = self.in_channels, h * w, hk * wk
+        shared = self.terms == "0010"
+        total = nk * c * c + (c * c if shared else n * c * c)
+        if self.e1 or self.e2:
+            total += n * c * c
+        if self.e1 or self.e3:
+            total += nk * c * c
+        if self.e2 or self.e4:
+            total += (w * wk + h * hk) * c * c // 2
+        if self.e1:
+            total += n * nk * c
+        elif self.e3:
+            total += nk * c
+        if self.e2:
+            total += n * (hk + wk) * c
+        elif self.e4:
+            total += (w * wk + h * hk) * c
+        return (total + (nk * c if shared else n * nk * c)) * x.shape[0]
+
+
+def generalized_attention_reference(module: GeneralizedAttention, x: Tensor) -> Tensor:
+    """The equation of the file's head, with every logit in memory. Same arguments and result as ``module(x)``."""
+    module.check_input(x)
+    h, w, hk, wk = module.grids(*x.shape[2:])
+    x_q = x[:, :, :: module.q_stride, :: module.q_stride]
+    x_k = x[:, :, :: module.kv_stride, :: module.kv_stride]
+    value = module.split_heads(module.value_conv(x_k))
+    logits = value.new_zeros(*value.shape[:2], h, w, hk, wk)
+    if module.e1 or module.e2:
+        q = module.split_heads(module.query_conv(x_q)).unflatten(2, (h, w))
+    if module.e1 or module.e3:
+        k = module.split_heads(module.key_conv(x_k)).unflatten(2, (hk, wk))
+    if module.e2 or module.e4:
+        r_x = module.position_features(module.appr_geom_fc_x, w, wk)
+        r_y = module.position_features(module.appr_geom_fc_y, h, hk)
+    if module.e1:
+        logits = logits + torch.einsum("nmhwd,nmabd->nmhwab", q, k)
+    if module.e2:
+        logits = logits + torch.einsum("nmhwd,wbmd->nmhwb", q, r_x).unsqueeze(-2)
+        logits = logits + torch.einsum("nmhwd,hamd->nmhwa", q, r_y).unsqueeze(-1)
+    if module.e3:
+        u = module.appr_bias.view(module.heads, module.head_dim)
+        logits = logits + torch.einsum("md,nmabd->nmab", u, k)[:, :, None, None]
+    if module.e4:
+        v = module.geom_bias.view(module.heads, module.head_dim)
+        logits = logits + torch.einsum("md,wbmd->mwb", v, r_x)[:, None, :, None]
+        logits = logits + torch.einsum("md,hamd->mha", v, r_y)[:, :, None, :, None]
+    logits = logits.flatten(4).flatten(2, 3)
+    visible = module.visible(h, w, hk, wk, x.device)
+    if visible is not None:
+        logits = logits.masked_fill(~visible, -math.inf)
+    return module.finish(x, logits.softmax(-1) @ value, h, w)

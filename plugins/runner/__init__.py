@@ -1,0 +1,1 @@
+"""One run: resolve its spec, seed, train, evaluate, measure, write metrics.json."""

@@ -1,0 +1,582 @@
+"""Translation runs: a spec as fairseq options, training, averaging, beam search and scoring, in one process.
+
+Training is fairseq's own `train`; nothing of it is replaced. Two of its options are set because a run must be
+repeatable: batches are drawn anew each epoch (a resumed run otherwise sees other batches), and batch sizes need not be
+multiples of 8 (fairseq silently leaves out the last batch, so the longest sentences, of all three splits).
+Losses are negative log-likelihoods in nats per target token, end-of-sentence included, without label smoothing.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import os
+import pickle
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import sacrebleu
+import torch
+from fairseq import checkpoint_utils, options, tasks, utils
+from fairseq.dataclass.configs import GenerationConfig
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.distributed import utils as distributed_utils
+from fairseq_cli import train as fairseq_train
+
+from plugins.fairseq_ext import safe_load as safe_load
+from plugins.runner.errors import UserError
+
+PLUGINS = Path(__file__).resolve().parents[1]
+NATS = math.log(2)
+TRAIN_DEFAULTS = {
+    "update_freq": 1,
+    "lr_scheduler": "inverse_sqrt",
+    "warmup_init_lr": 1e-7,
+    "adam_betas": [0.9, 0.98],
+    "weight_decay": 0.0,
+    "clip_norm": 0.0,
+    "label_smoothing": 0.1,
+    "attention_dropout": 0.0,
+    "input_dropout": 0.0,
+    "weight_dropout": 0.1,
+    "share_embeddings": "none",
+    "log_every": 50,
+    "fp16": False,
+    "gpus": 1,
+    "keep_checkpoints": False,
+}
+TRAIN_REQUIRED = ("updates", "max_tokens", "lr", "warmup", "save_every")
+EVALUATE_DEFAULTS = {"split": "test", "beam": 5, "lenpen": 1.0, "averaged_checkpoints": 1, "max_tokens": 4000}
+SHARING = {"none": [], "decoder": ["--share-decoder-input-output-embed"], "all": ["--share-all-embeddings"]}
+
+
+def command(spec: dict, data: Path, run_dir: Path) -> list[str]:
+    """The `fairseq-train` call of a run, for the root of the repository; UserError for a spec that it cannot say."""
+    return ["fairseq-train", *_arguments(spec, _manifest(data), data, run_dir)]
+
+
+def train(spec: dict, data: Path, run_dir: Path) -> dict:
+    """Trains, or goes on from the newest whole checkpoint; returns losses, the settings that matter, and the seconds
+    of training, those before a restart included.
+
+    Writes run_dir/checkpoints and a line of run_dir/curves.jsonl per logged, validated and finished stretch of updates.
+    """
+    arguments = _arguments(spec, _manifest(data), data, run_dir)
+    folder = run_dir / "checkpoints"
+    done = _claim(folder, spec, data)
+    if done:
+        return done
+    resumed, checkpoint = _newest(folder)
+    _truncate_curves(run_dir / "curves.jsonl", resumed)
+    if checkpoint:
+        print(f"resuming from {checkpoint.name}, update {resumed}", flush=True)
+        arguments += ["--restore-file", str(checkpoint)]
+    if resumed < spec["train"]["updates"]:
+        _run_fairseq(arguments, spec, run_dir, resumed)
+        resumed, checkpoint = _newest(folder)
+    state = _load(checkpoint)
+    if resumed != spec["train"]["updates"]:
+        raise RuntimeError(f"{folder}: training ended at update {resumed} of {spec['train']['updates']}")
+    result = {
+        "losses": _losses(state),
+        "settings": _settings(spec, data),
+        "seconds": state["extra_state"]["previous_training_time"],
+    }
+    _write_json(folder / "trained.json", result)
+    return result
+
+
+def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
+    """Averages the last checkpoints, translates the test split, scores it; hypotheses go to run_dir/hypotheses.txt."""
+    knobs = _knobs(spec, "evaluate")
+    manifest = _manifest(data)
+    folder = run_dir / "checkpoints"
+    averaged, count = _average(folder, spec)
+    model, cfg, task = _load_model(averaged, data)
+    valid_loss = _validation_loss(model, task, cfg)
+    hypotheses = _translate(model, task, knobs, manifest)
+    path = run_dir / "hypotheses.txt"
+    _write_text(path, "".join(f"{line}\n" for line in hypotheses))
+    references = (
+        (data / "text" / f"{knobs['split']}.{manifest['target_lang']}").read_text(encoding="utf-8").splitlines()
+    )
+    bleu = sacrebleu.BLEU(tokenize=manifest["tokenise"])
+    chrf = sacrebleu.CHRF()
+    metrics = {
+        "bleu": bleu.corpus_score(hypotheses, [references]).score,
+        "chrf": chrf.corpus_score(hypotheses, [references]).score,
+    }
+    if not _train_knobs(spec)["keep_checkpoints"]:
+        for old in folder.glob("checkpoint*"):
+            old.unlink()
+    return {
+        "metrics": metrics,
+        "primary": "bleu",
+        "losses": {"valid": valid_loss},
+        "settings": {
+            "split": knobs["split"],
+            "beam": knobs["beam"],
+            "lenpen": knobs["lenpen"],
+            "averaged_checkpoints": count,
+            "batch_target_tokens": _target_tokens_per_update(task, _train_knobs(spec)),
+            "scorer": str(bleu.get_signature()),
+            "chrf_scorer": str(chrf.get_signature()),
+            "loss_unit": "nats per target token",
+        },
+    }
+
+
+def measured_model(spec: dict, data: Path):
+    """(model, forward, train_step) of a fresh model; spec["measure"] = {tokens: T, batch: B}.
+
+    forward: encoder and decoder over B random sentences of T tokens on both sides, teacher forced, no gradient.
+    train_step: the same in training mode with label-smoothed loss and backward pass; no optimiser step.
+    """
+    cfg = _config(_arguments(spec, _manifest(data), data, Path("unused")))
+    task = tasks.setup_task(cfg.task)
+    model = task.build_model(cfg.model)
+    criterion = task.build_criterion(cfg.criterion)
+    sample = _random_sample(task, spec["measure"]["tokens"], spec["measure"]["batch"])
+
+    def forward():
+        model.eval()
+        with torch.no_grad():
+            return model(**sample["net_input"])[0]
+
+    def train_step():
+        model.train()
+        model.zero_grad()
+        loss, _, _ = criterion(model, sample)
+        loss.backward()
+        return loss
+
+    return model, forward, train_step
+
+
+def _arguments(spec: dict, manifest: dict, data: Path, run_dir: Path) -> list[str]:
+    train, seed = _train_knobs(spec), spec["seed"]
+    pairs = {
+        "source-lang": manifest["source_lang"],
+        "target-lang": manifest["target_lang"],
+        "task": "translation",
+        **_model_options(spec["model"], train),
+        "criterion": "label_smoothed_cross_entropy",
+        "label-smoothing": train["label_smoothing"],
+        "optimizer": "adam",
+        "adam-betas": "({}, {})".format(*train["adam_betas"]),
+        "weight-decay": train["weight_decay"],
+        "clip-norm": train["clip_norm"],
+        "lr": train["lr"],
+        "lr-scheduler": train["lr_scheduler"],
+        "warmup-updates": train["warmup"],
+        "warmup-init-lr": train["warmup_init_lr"],
+        "max-tokens": train["max_tokens"],
+        "update-freq": train["update_freq"],
+        "max-update": train["updates"],
+        "required-batch-size-multiple": 1,
+        "update-epoch-batch-itr": True,
+        "num-workers": 0,
+        "data-buffer-size": 0,
+        "seed": seed,
+        "save-dir": os.path.relpath(run_dir / "checkpoints"),
+        "save-interval-updates": train["save_every"],
+        "keep-interval-updates": _kept(spec),
+        "keep-last-epochs": _kept(spec),
+        "validate-interval": 1_000_000,
+        "validate-interval-updates": train["save_every"],
+        "log-format": "json",
+        "log-interval": train["log_every"],
+        "distributed-world-size": train["gpus"],
+    }
+    arguments = [os.path.relpath(data / "bin")]
+    for name, value in pairs.items():
+        arguments += [f"--{name}", str(value)]
+    arguments += ["--no-last-checkpoints", *SHARING[train["share_embeddings"]]]
+    if not (spec["model"].get("convolution") or {}).get("mask_padding", True):
+        arguments.append("--convolve-padding")
+    if train["fp16"]:
+        arguments.append("--fp16")
+    if not torch.cuda.is_available():
+        arguments.append("--cpu")
+    return arguments
+
+
+def _model_options(model: dict, train: dict) -> dict:
+    """The operator-level words as options. The plain Transformer is fairseq's own and needs no --user-dir."""
+    shape = {}
+    for side in ("encoder", "decoder"):
+        shape[f"{side}-layers"] = model["layers"]
+        shape[f"{side}-embed-dim"] = model["width"]
+        shape[f"{side}-ffn-embed-dim"] = model["ffn_width"]
+        shape[f"{side}-attention-heads"] = model["heads"]
+    shape |= {"dropout": model["dropout"], "attention-dropout": train["attention_dropout"]}
+    convolution, ffn = model.get("convolution"), model.get("ffn", "own")
+    if not model.get("parallel", False):
+        if convolution or ffn != "own":
+            raise UserError(
+                "model.parallel: false is the plain Transformer, without convolution and with its own ffn; set it to true"
+            )
+        return {"arch": "transformer", **shape}
+    if ffn == "shared" and not convolution:
+        raise UserError("model.ffn: shared means shared with the convolution; set model.convolution too")
+    switches = {"convolution-kernels": "[]", "ffn": ffn}
+    if convolution:
+        switches |= {
+            "convolution-kernels": _listed(convolution.get("kernels", [])),
+            "convolution-kind": convolution.get("kind", "dynamic"),
+            "convolution-projection": convolution.get("projection", "shared"),
+            "convolution-combine": convolution.get("combine", "gate"),
+            "weight-dropout": train["weight_dropout"],
+        }
+        if convolution.get("per_layer"):
+            switches["convolution-per-layer"] = _listed(_spread(convolution["per_layer"], model["layers"]))
+    user_dir = os.path.relpath(PLUGINS / "fairseq_ext")
+    return {"user-dir": user_dir, "arch": "muse", **shape, "input-dropout": train["input_dropout"], **switches}
+
+
+def _spread(sizes: list[int], layers: int) -> list[int]:
+    """The sizes in their order, each for as equal a share of the layers as whole layers allow."""
+    return [sizes[layer * len(sizes) // layers] for layer in range(layers)]
+
+
+def _listed(numbers: list[int]) -> str:
+    return f"[{','.join(map(str, numbers))}]"
+
+
+def _kept(spec: dict) -> int:
+    """Checkpoints to keep: those to average, and at least two, so that a truncated one has one before it."""
+    return max(2, _knobs(spec, "evaluate")["averaged_checkpoints"])
+
+
+def _train_knobs(spec: dict) -> dict:
+    knobs = _knobs(spec, "train")
+    for key in TRAIN_REQUIRED:
+        if key not in knobs:
+            raise UserError(f"train.{key}: missing in the recipe of {spec['task']} at scale {spec['scale']}; add it")
+    if knobs["updates"] % knobs["save_every"]:
+        raise UserError(
+            f"train.save_every: {knobs['save_every']} must divide train.updates {knobs['updates']}; change one of them"
+        )
+    if knobs["share_embeddings"] not in SHARING:
+        raise UserError(f"train.share_embeddings: {knobs['share_embeddings']!r} must be one of {', '.join(SHARING)}")
+    return knobs
+
+
+def _knobs(spec: dict, section: str) -> dict:
+    defaults = TRAIN_DEFAULTS if section == "train" else EVALUATE_DEFAULTS
+    known = {*defaults, *(TRAIN_REQUIRED if section == "train" else ())}
+    for key in spec[section]:
+        if key not in known:
+            raise UserError(f"{section}.{key}: unknown to the fairseq engine; known are {', '.join(sorted(known))}")
+    return {**defaults, **spec[section]}
+
+
+def _manifest(data: Path) -> dict:
+    path = data / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no manifest, the data set was not prepared; run `python -m plugins.datasets` first"
+        ) from None
+    for key in ("source_lang", "target_lang", "tokenise", "checksum"):
+        if key not in manifest:
+            raise UserError(f"{path}: key {key!r} is missing; this is no translation data set")
+    for language in (manifest["source_lang"], manifest["target_lang"]):
+        if not (data / "bin" / f"dict.{language}.txt").is_file():
+            raise UserError(f"{data / 'bin' / f'dict.{language}.txt'}: missing; prepare the data again")
+    return manifest
+
+
+def _config(arguments: list[str]):
+    """fairseq's configuration of a command line, without fairseq looking at this process's own."""
+    argv, sys.argv = sys.argv, ["fairseq-train"]
+    try:
+        parser = options.get_training_parser()
+        return convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, input_args=arguments))
+    finally:
+        sys.argv = argv
+
+
+def _run_fairseq(arguments: list[str], spec: dict, run_dir: Path, resumed: int) -> None:
+    cfg = _config(arguments)
+    recorder = Recorder(run_dir, spec["train"]["updates"], resumed)
+    logger = logging.getLogger("fairseq.logging.progress_bar")
+    logger.addHandler(recorder)
+    try:
+        distributed_utils.call_main(cfg, fairseq_train.main)
+    finally:
+        logger.removeHandler(recorder)
+
+
+class Recorder(logging.Handler):
+    """Turns fairseq's JSON log records into lines of curves.jsonl; prints how far the run is and what is left."""
+
+    def __init__(self, run_dir: Path, updates: int, resumed: int):
+        super().__init__()
+        self.curves, self.folder = run_dir / "curves.jsonl", run_dir / "checkpoints"
+        self.updates, self.resumed, self.started = updates, resumed, time.monotonic()
+
+    def emit(self, record):
+        if record.name == "train_inner":
+            stats = json.loads(record.getMessage())
+            update = int(stats["num_updates"])
+            self.write(update, train_loss=_nats(stats["nll_loss"]), lr=float(stats["lr"]))
+            self.estimate(update)
+        elif record.name == "valid":
+            stats = json.loads(record.getMessage())
+            self.write(int(stats["valid_num_updates"]), valid_loss=_nats(stats["valid_nll_loss"]))
+        elif record.name == "train":
+            stats = json.loads(record.getMessage())
+            gates = self.gates()
+            if gates:
+                self.write(int(stats["train_num_updates"]), epoch=stats["epoch"], gates=gates)
+
+    def estimate(self, update: int) -> None:
+        rate = (time.monotonic() - self.started) / max(1, update - self.resumed)
+        left = rate * (self.updates - update)
+        print(f"update {update} of {self.updates}, {rate:.2f} s each, about {left:.0f} s left", flush=True)
+
+    def gates(self) -> dict:
+        """{"encoder.0": [weight of each kernel], ...} of the newest checkpoint; empty where kernels are not weighed."""
+        checkpoint = max(self.folder.glob("checkpoint*.pt"), key=lambda path: path.stat().st_mtime_ns)
+        return gate_weights(_load(checkpoint)["model"])
+
+    def write(self, update: int, **values) -> None:
+        with open(self.curves, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"update": update, **values}) + "\n")
+
+
+def gate_weights(parameters: dict) -> dict[str, list[float]]:
+    """The learnt weights of the kernels, {"encoder.<layer>": [...], "decoder.<layer>": [...]}, from a model's state."""
+    gates = {}
+    for name, value in parameters.items():
+        match = re.fullmatch(r"(encoder|decoder)\.layers\.(\d+)\.self_attn\.gate", name)
+        if match and value.numel() > 1:
+            gates[f"{match[1]}.{match[2]}"] = value.float().softmax(0).tolist()
+    return gates
+
+
+def _nats(bits: str) -> float:
+    return float(bits) * NATS
+
+
+def _claim(folder: Path, spec: dict, data: Path) -> dict | None:
+    """Makes the folder this run's own. Returns the result of a training that had already ended, if it was this run's.
+
+    UserError where unfinished checkpoints of another recipe lie there; those of changed sources are dropped, saying so.
+    """
+    identity = {"recipe": _recipe(spec, data), "sources": _sources(spec)}
+    stamp, trained = folder / "identity.json", folder / "trained.json"
+    if stamp.is_file():
+        found = json.loads(stamp.read_text(encoding="utf-8"))
+        if found == identity:
+            return json.loads(trained.read_text(encoding="utf-8")) if trained.is_file() else None
+        if found["recipe"] != identity["recipe"] and not trained.is_file():
+            raise UserError(
+                f"{folder}: holds unfinished checkpoints of another recipe; delete the folder to train anew"
+            )
+        print(f"{folder}: earlier checkpoints come from other sources or another recipe; training anew", flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    _write_json(stamp, identity)
+    return None
+
+
+def _recipe(spec: dict, data: Path) -> dict:
+    """What decides the course of training, as JSON gives it back."""
+    recipe = {key: spec[key] for key in ("model", "seed", "threads")}
+    recipe |= {"train": _train_knobs(spec), "data": _manifest(data)["checksum"]}
+    return json.loads(json.dumps(recipe))
+
+
+def _sources(spec: dict) -> str:
+    """SHA-256 over torch's version and the project's files that decide the course of training, this one included."""
+    digest = hashlib.sha256(torch.__version__.encode())
+    digest.update(Path(__file__).read_bytes())
+    if spec["model"].get("parallel"):
+        for room in ("fairseq_ext", "operators"):
+            for path in sorted((PLUGINS / room).rglob("*.py")):
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """(updates, file) of the whole checkpoints of a run, oldest first, one per update; names the truncated ones."""
+    found = {}
+    for path in sorted(folder.glob("checkpoint*.pt")):
+        if not re.fullmatch(r"checkpoint(\d+|_\d+_\d+)\.pt", path.name):
+            continue
+        state = _load(path)
+        if state is None:
+            print(f"{path}: truncated or unreadable, left aside; an earlier checkpoint is used", flush=True)
+            continue
+        found[state["optimizer_history"][-1]["num_updates"]] = path
+    return sorted(found.items())
+
+
+def _newest(folder: Path) -> tuple[int, Path | None]:
+    checkpoints = _checkpoints(folder)
+    return checkpoints[-1] if checkpoints else (0, None)
+
+
+def _load(path: Path) -> dict | None:
+    """A checkpoint's state on the CPU, or None when the file is not whole. Plain data and allowed classes only."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError):
+        return None
+
+
+def _losses(state: dict) -> dict:
+    """Mean loss of the last epoch's updates, from fairseq's own meters in the last checkpoint."""
+    meters = {key: value for _, key, _, value in state["extra_state"]["metrics"]["train"]}
+    loss = meters["nll_loss"]
+    return {"train": float(loss["sum"]) / float(loss["count"]) * NATS}
+
+
+def _settings(spec: dict, data: Path) -> dict:
+    train, manifest = _train_knobs(spec), _manifest(data)
+    keys = ("updates", "max_tokens", "update_freq", "lr", "lr_scheduler", "warmup", "label_smoothing", "weight_decay")
+    return {
+        **{key: train[key] for key in keys},
+        "dropout": spec["model"]["dropout"],
+        "share_embeddings": train["share_embeddings"],
+        "subword": manifest.get("subword"),
+    }
+
+
+def _target_tokens_per_update(task, train: dict) -> float:
+    """The effective batch: mean over an epoch, end-of-sentence included."""
+    task.load_dataset("train")
+    dataset = task.dataset("train")
+    indices = dataset.ordered_indices()
+    batches = dataset.batch_by_size(indices, max_tokens=train["max_tokens"], required_batch_size_multiple=1)
+    return round(int(dataset.tgt_sizes.sum()) / math.ceil(len(batches) / train["update_freq"]), 1)
+
+
+def _average(folder: Path, spec: dict) -> tuple[Path, int]:
+    """Mean of the parameters of the last checkpoints saved at multiples of save_every, as one checkpoint file."""
+    path = folder / "averaged.pt"
+    every, wanted = spec["train"]["save_every"], _knobs(spec, "evaluate")["averaged_checkpoints"]
+    files = [file for updates, file in _checkpoints(folder) if updates % every == 0][-wanted:]
+    if not files and (state := _load(path)):
+        return path, state["averaged_checkpoints"]
+    if not files:
+        raise UserError(f"{folder}: no checkpoint to evaluate; delete the folder and run again")
+    states = [_load(file) for file in files]
+    merged = states[-1]
+    mean = {}
+    for name, last in merged["model"].items():
+        if last.is_floating_point():
+            mean[name] = (sum(state["model"][name].double() for state in states) / len(states)).to(last.dtype)
+        else:
+            mean[name] = last.clone()
+    merged = {key: value for key, value in merged.items() if key != "last_optimizer_state"}
+    merged |= {"model": mean, "averaged_checkpoints": len(states)}
+    temporary = path.with_suffix(".tmp")
+    torch.save(merged, temporary)
+    os.replace(temporary, path)
+    return path, len(states)
+
+
+def _load_model(path: Path, data: Path):
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(path), {"data": str(data / "bin")})
+    cfg = state["cfg"]
+    task = tasks.setup_task(cfg.task)
+    sides = {"encoder": task.source_dictionary, "decoder": task.target_dictionary}
+    for side, dictionary in sides.items():
+        rows = state["model"][f"{side}.embed_tokens.weight"].shape[0]
+        if rows != len(dictionary):
+            raise UserError(
+                f"{path}: the {side} has {rows} embeddings but the dictionary in {data / 'bin'} has {len(dictionary)} "
+                "words; train again or prepare the data as it was"
+            )
+    (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([str(path)], task=task, state=state)
+    if torch.cuda.is_available():
+        model.cuda()
+    return model.eval(), cfg, task
+
+
+def _batches(task, split: str, max_tokens: int, model):
+    task.load_dataset(split)
+    iterator = task.get_batch_iterator(
+        task.dataset(split),
+        max_tokens=max_tokens,
+        max_positions=utils.resolve_max_positions(task.max_positions(), model.max_positions()),
+        ignore_invalid_inputs=False,
+        required_batch_size_multiple=1,
+    )
+    for sample in iterator.next_epoch_itr(shuffle=False):
+        yield utils.move_to_cuda(sample) if torch.cuda.is_available() else sample
+
+
+def _validation_loss(model, task, cfg) -> float:
+    """Nats per target token of the averaged model on the validation split, without label smoothing."""
+    criterion = task.build_criterion(cfg.criterion)
+    loss, tokens = 0.0, 0
+    for sample in _batches(task, "valid", cfg.dataset.max_tokens, model):
+        _, _, output = task.valid_step(sample, model, criterion)
+        loss += float(output["nll_loss"])
+        tokens += output["ntokens"]
+    return loss / tokens
+
+
+def _translate(model, task, knobs: dict, manifest: dict) -> list[str]:
+    """Best hypothesis of every sentence of the split, in corpus order, subwords joined."""
+    generator = task.build_generator([model], GenerationConfig(beam=knobs["beam"], lenpen=knobs["lenpen"]))
+    lines = {}
+    for sample in _batches(task, knobs["split"], knobs["max_tokens"], model):
+        hypotheses = task.inference_step(generator, [model], sample)
+        for sentence, best in zip(sample["id"].tolist(), hypotheses, strict=True):
+            lines[sentence] = task.target_dictionary.string(best[0]["tokens"].int().cpu(), manifest.get("subword"))
+    return [lines[index] for index in range(len(lines))]
+
+
+def _random_sample(task, tokens: int, batch: int) -> dict:
+    """A batch of random sentences of `tokens` tokens, the last one end-of-sentence; the same for every run."""
+    random = torch.Generator().manual_seed(0)
+
+    def side(dictionary):
+        words = torch.randint(dictionary.nspecial, len(dictionary), (batch, tokens), generator=random)
+        words[:, -1] = dictionary.eos()
+        return words
+
+    source, target = side(task.source_dictionary), side(task.target_dictionary)
+    return {
+        "net_input": {
+            "src_tokens": source,
+            "src_lengths": torch.full((batch,), tokens),
+            "prev_output_tokens": target.roll(1, dims=1),
+        },
+        "target": target,
+        "ntokens": batch * tokens,
+    }
+
+
+def _truncate_curves(path: Path, update: int) -> None:
+    """Drops the lines that a killed run wrote after the checkpoint that it goes on from."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["update"] <= update:
+                kept.append(line + "\n")
+        except ValueError:
+            break  # the kill cut this line short
+    _write_text(path, "".join(kept))
+
+
+def _write_json(path: Path, value: dict) -> None:
+    _write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,137 @@
+"""What a model costs: parameters, multiply-adds, latency and peak memory of inference and of a training step.
+
+Multiply-adds are torch's FlopCounterMode halved (matrix products, convolutions, attention products). Modules with a
+`macs(*inputs)` method, our operators, speak for themselves: their number is that of the published algorithm, however our
+fast form computes it. Left out: element-wise work, softmax, normalisation, pooling, embeddings, interpolation.
+Latency is the median of several calls in the run's own process; other runs may share the machine, so the load average
+goes along. Use `benchmarks/` for claims of speed.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+COUNTER = "torch FlopCounterMode / 2, operators by their own macs()"
+LEAVES_OUT = (
+    "element-wise work, softmax, normalisation, pooling, embedding look-ups, interpolation, box post-processing"
+)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Numbers in all parameters, trained or not; shared ones once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+class _Spoken:
+    """Replaces what the counter saw inside modules with `macs` by what they say of themselves."""
+
+    def __init__(self, model: nn.Module, counter: FlopCounterMode):
+        self.counter, self.correction, self.depth, self.handles = counter, 0, 0, []
+        for module in model.modules():
+            if callable(getattr(module, "macs", None)):
+                self.handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
+                self.handles.append(module.register_forward_hook(self._leave, with_kwargs=True, always_call=False))
+
+    def _enter(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
+        if self.depth == 0:
+            self.before = self.counter.get_total_flops()
+        self.depth += 1
+
+    def _leave(self, module: nn.Module, args: tuple, kwargs: dict, output) -> None:
+        self.depth -= 1
+        if self.depth == 0:
+            seen = (self.counter.get_total_flops() - self.before) // 2
+            self.correction += int(module.macs(*args, **kwargs)) - seen
+
+    def remove(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+
+def count_macs(model: nn.Module, forward: Callable[[], object]) -> int:
+    """Multiply-adds of one call of `forward`, which runs `model`."""
+    counter = FlopCounterMode(display=False)
+    spoken = _Spoken(model, counter)
+    try:
+        with torch.no_grad(), counter:
+            forward()
+    finally:
+        spoken.remove()
+    return counter.get_total_flops() // 2 + spoken.correction
+
+
+def _synchronize(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _milliseconds(call: Callable[[], object], device: str, repeats: int) -> float:
+    call()
+    times = []
+    for _ in range(repeats):
+        _synchronize(device)
+        start = time.perf_counter()
+        call()
+        _synchronize(device)
+        times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
+def peak_megabytes(call: Callable[[], object], device: str) -> float:
+    """Most memory that one call holds at once above what was held before it, in MB (10^6 bytes).
+
+    On a CPU from the allocator's events as torch's profiler sees them; on a GPU from torch's own statistics.
+    """
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        torch.cuda.synchronize()
+        return (torch.cuda.max_memory_allocated() - before) / 1e6
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        call()
+    held = peak = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak / 1e6
+
+
+def measure(
+    model: nn.Module, forward: Callable[[], object], train_step: Callable[[], object], device: str, repeats: int = 5
+) -> dict:
+    """The `cost` part of metrics.json. `forward` is one inference, `train_step` one forward and backward."""
+
+    def infer() -> None:
+        with torch.inference_mode():
+            forward()
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        train_step()
+
+    model.eval()
+    cost = {
+        "params": count_parameters(model),
+        "macs": count_macs(model, forward),
+        "macs_counter": COUNTER,
+        "macs_leaves_out": LEAVES_OUT,
+        "latency_ms": round(_milliseconds(infer, device, repeats), 3),
+        "inference_peak_mb": round(peak_megabytes(infer, device), 3),
+    }
+    model.train()
+    cost |= {
+        "train_step_ms": round(_milliseconds(step, device, repeats), 3),
+        "train_peak_mb": round(peak_megabytes(step, device), 3),
+        "load_average": round(os.getloadavg()[0], 2),
+    }
+    return cost

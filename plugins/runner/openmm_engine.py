@@ -1,0 +1,297 @@
+"""Engine of the OpenMMLab studies: resolved spec -> mmengine config -> mmengine's own Runner.
+
+A recipe names a config (`train.config`, a file of `experiments/<study>/configs/`) that inherits from the installed package.
+This module adds what the spec decides: operators, data, seed, length of the training, and `train.options` (dotted keys, as in
+mmengine's `--cfg-options`). The result is written to
+`config.py` in the run's folder and is complete in itself: `command()` trains it with the package's own tool.
+
+What differs between detection, segmentation and classification stands in a `Task` and in the module that it names.
+"""
+
+import hashlib
+import json
+import os
+import pickle
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from plugins.datasets.manifest import read_manifest
+from plugins.runner.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+HOOKS = "plugins.openmm_ext.training"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one kind of task needs beyond the common part.
+
+    scope: the package and its registry scope. glue: module with `WORDS`, `place_operators`, `place_data`,
+    `annotation_error` and `fixed_work`. metrics: ours -> (the package's key, factor). primary: one of ours.
+    """
+
+    scope: str
+    glue: str
+    metrics: dict[str, tuple[str, float]]
+    primary: str
+
+
+TASKS = {
+    "detection": Task(
+        scope="mmdet",
+        glue="plugins.openmm_ext.detection",
+        metrics={
+            "box_ap": ("coco/bbox_mAP", 100),
+            "box_ap50": ("coco/bbox_mAP_50", 100),
+            "box_ap75": ("coco/bbox_mAP_75", 100),
+        },
+        primary="box_ap",
+    ),
+}
+
+
+def command(spec: dict, data: Path, run_dir: Path) -> list[str]:
+    """The package's own training tool on the run's `config.py`."""
+    package = Path(find_spec(TASKS[spec["task"]].scope).origin).parent
+    return [sys.executable, str(package / ".mim" / "tools" / "train.py"), str(Path(run_dir) / "config.py")]
+
+
+def train(spec: dict, data: Path, run_dir: Path) -> dict:
+    """Train to `train.updates`, from the newest whole checkpoint if there is one.
+
+    Returns the training loss over the last tenth of the updates and the loss on the validation split. Raises UserError
+    for data or checkpoints that cannot be used.
+    """
+    data, run_dir = Path(data).resolve(), Path(run_dir).resolve()
+    check_data(spec, data)
+    updates, checkpoints = spec["train"]["updates"], run_dir / "checkpoints"
+    cfg = write_config(spec, data, run_dir)
+    start = newest_checkpoint(checkpoints, identity(spec, data))
+    if start:
+        print(f"resume from {start}", flush=True)
+        cfg.resume, cfg.load_from = True, str(start)
+    runner = build_runner(cfg)
+    with readable_errors():
+        runner.train()
+        losses = {"train": last_training_loss(run_dir, updates), "valid": validation_loss(runner, spec["seed"])}
+    for path in sorted(checkpoints.glob("update_*.pth"))[:-1]:
+        path.unlink()
+    pretrained = cfg.model.backbone.get("init_cfg") is not None
+    settings = {key: spec["train"][key] for key in ("updates", "batch", "lr", "warmup")}
+    return {"losses": losses, "settings": {**settings, "backbone": "pretrained" if pretrained else "from scratch"}}
+
+
+def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
+    """Score the last checkpoint on the split `evaluate.split` (default test) with the package's own metric."""
+    data, run_dir = Path(data).resolve(), Path(run_dir).resolve()
+    task = TASKS[spec["task"]]
+    cfg = write_config(spec, data, run_dir)
+    checkpoints = sorted((run_dir / "checkpoints").glob("update_*.pth"))
+    if not checkpoints:
+        raise UserError(f"{run_dir / 'checkpoints'}: holds no checkpoint to score; train the run first")
+    cfg.load_from = str(checkpoints[-1])
+    for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks"):
+        cfg[key] = None
+    with readable_errors():
+        scores = build_runner(cfg).test()
+    metrics = {ours: round(float(scores[theirs]) * factor, 4) for ours, (theirs, factor) in task.metrics.items()}
+    scorer = f"{task.scope} {import_module(task.scope).__version__} {cfg.test_evaluator.type}"
+    settings = {"split": spec["evaluate"].get("split", "test"), "scorer": scorer}
+    return {"metrics": metrics, "primary": task.primary, "losses": {}, "settings": settings}
+
+
+def measured_model(spec: dict, data: Path):
+    """A fresh model, one inference and one training step on the fixed input of `spec["measure"]`.
+
+    For detection, the inference is backbone, neck, region head and box head on fixed proposals: what is left out (choice
+    of proposals, suppression, thresholds) depends on the weights, not on the arm. The training step is the package's own
+    loss on fixed boxes, with its backward pass.
+    """
+    import torch
+    from mmengine.registry import MODELS, init_default_scope
+
+    task = TASKS[spec["task"]]
+    cfg = build_config(spec, Path(data).resolve())
+    import_parts(cfg)
+    init_default_scope(task.scope)
+    with MODELS.switch_scope_and_registry(task.scope) as registry:
+        model = registry.build(cfg.model)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    glue = import_module(task.glue)
+    forward, loss = glue.fixed_work(model, spec["measure"])
+
+    def inference():
+        model.eval()
+        with torch.no_grad():
+            return forward()
+
+    def train_step():
+        model.train()
+        model.zero_grad(set_to_none=True)
+        total, _ = model.parse_losses(loss())
+        total.backward()
+
+    return model, inference, train_step
+
+
+def base_config(spec: dict) -> Path:
+    """The mmengine config that the recipe names."""
+    path = ROOT / "experiments" / spec["study"] / "configs" / spec["train"]["config"]
+    if not path.is_file():
+        raise UserError(f"{path}: named by train.config but missing; name a file of that folder")
+    return path
+
+
+def build_config(spec: dict, data: Path):
+    """The whole mmengine config of a run but for its folder."""
+    from mmengine.config import Config
+
+    task, settings = TASKS[spec["task"]], spec["train"]
+    glue = import_module(task.glue)
+    unknown = sorted(set(spec["model"]) - glue.WORDS)
+    if unknown:
+        raise UserError(
+            f"model.{unknown[0]}: not known to the task {spec['task']}; it knows {', '.join(sorted(glue.WORDS))}"
+        )
+    if settings["checkpoint_every"] % settings["log_every"]:
+        raise UserError(
+            f"train.checkpoint_every={settings['checkpoint_every']}: must be a multiple of "
+            f"log_every={settings['log_every']}, so that a resumed run writes the same curve"
+        )
+    cfg = Config.fromfile(base_config(spec))
+    cfg.merge_from_dict(settings.get("options", {}))
+    operators = glue.place_operators(cfg.model, spec["model"])
+    imports = cfg.get("custom_imports", {}).get("imports", [])
+    cfg.custom_imports = {"imports": [*imports, HOOKS, *operators], "allow_failed_imports": False}
+    glue.place_data(cfg, str(data), read_manifest(data / "manifest.json"), spec["evaluate"].get("split", "test"))
+    cfg.train_dataloader.batch_size = settings["batch"]
+    cfg.train_dataloader.sampler = {"type": "InfiniteSampler", "shuffle": True, "seed": spec["seed"]}
+    updates = settings["updates"]
+    # The 1x schedule of the detection papers in proportion: a tenth of the rate after 8/12 and again after 11/12.
+    cfg.param_scheduler = [
+        {"type": "LinearLR", "start_factor": 0.001, "by_epoch": False, "begin": 0, "end": settings["warmup"]},
+        {
+            "type": "MultiStepLR",
+            "by_epoch": False,
+            "milestones": [updates * 8 // 12, updates * 11 // 12],
+            "gamma": 0.1,
+        },
+    ]
+    cfg.optim_wrapper.optimizer.lr = settings["lr"]
+    cfg.train_cfg = {
+        "type": "IterBasedTrainLoop",
+        "max_iters": updates,
+        # A batch sampler that sorts by shape cannot be wound forward without loading: such a run resumes with the data anew.
+        "fast_forward_on_resume": "batch_sampler" in cfg.train_dataloader,
+    }
+    for key in ("val_dataloader", "val_evaluator", "val_cfg"):
+        cfg[key] = None
+    cfg.randomness = {"seed": spec["seed"]}
+    # None takes a hook out: nothing is drawn, timed or logged twice.
+    cfg.default_hooks = {"timer": None, "logger": None, "checkpoint": None, "sampler_seed": None}
+    cfg.visualizer = {"type": "Visualizer", "vis_backends": None}
+    cfg.custom_hooks = [
+        {"type": "CurvesHook", "interval": settings["log_every"]},
+        {"type": "AtomicCheckpointHook", "interval": settings["checkpoint_every"], "identity": identity(spec, data)},
+        {"type": "ReseedHook", "seed": spec["seed"]},
+    ]
+    return cfg
+
+
+def write_config(spec: dict, data: Path, run_dir: Path):
+    """Build the config, write it to `run_dir/config.py` and return what a reader of that file gets."""
+    from mmengine.config import Config
+
+    cfg = build_config(spec, data)
+    cfg.work_dir = str(run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    temporary = run_dir / ".config.py"
+    cfg.dump(temporary)
+    os.replace(temporary, run_dir / "config.py")
+    return Config.fromfile(run_dir / "config.py")
+
+
+def import_parts(cfg) -> None:
+    """Import what `custom_imports` names, as reading a written config does."""
+    for module in cfg.custom_imports["imports"]:
+        import_module(module)
+
+
+def build_runner(cfg):
+    from mmengine.runner import Runner
+
+    return Runner.from_cfg(cfg)
+
+
+def identity(spec: dict, data: Path) -> str:
+    """SHA-256 of what a checkpoint depends on."""
+    parts = {key: spec[key] for key in ("task", "data", "model", "train", "seed")}
+    parts["checksum"] = read_manifest(data / "manifest.json")["checksum"]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def newest_checkpoint(folder: Path, expected: str) -> Path | None:
+    """The newest whole checkpoint; a damaged one is removed and named in the log. UserError for another run's."""
+    import torch
+
+    for path in sorted(folder.glob("update_*.pth"), reverse=True):
+        try:
+            found = torch.load(path, map_location="cpu", weights_only=True)["meta"].get("identity")
+        except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+            print(f"{path}: damaged checkpoint ({str(error).splitlines()[0]}), taking the one before", flush=True)
+            path.unlink()
+            continue
+        if found != expected:
+            raise UserError(f"{path}: written by other settings or data; remove the folder to train anew")
+        return path
+    return None
+
+
+def last_training_loss(run_dir: Path, updates: int) -> float:
+    """Mean of the training loss over the last tenth of the updates (at least the last line)."""
+    lines = [json.loads(line) for line in (run_dir / "curves.jsonl").read_text().splitlines()]
+    late = [line["train_loss"] for line in lines if line["update"] > 0.9 * updates]
+    return sum(late) / len(late)
+
+
+def validation_loss(runner, seed: int) -> float:
+    """Mean loss over the validation split: training pipeline without its random steps, network in evaluation mode."""
+    import torch
+
+    from plugins.openmm_ext.training import reseed
+
+    reseed(seed, 0)
+    loader = runner.cfg.train_dataloader.copy()
+    loader.update(sampler={"type": "DefaultSampler", "shuffle": False}, dataset=runner.cfg.valid_dataset)
+    runner.model.eval()
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for batch in runner.build_dataloader(loader):
+            size = len(batch["inputs"])
+            batch = runner.model.data_preprocessor(batch, training=False)
+            loss, _ = runner.model.parse_losses(runner.model(**batch, mode="loss"))
+            total, count = total + float(loss) * size, count + size
+    return total / count
+
+
+def check_data(spec: dict, data: Path) -> None:
+    """UserError that names the first file, or annotation, that a training would stumble over."""
+    manifest = read_manifest(data / "manifest.json")
+    problem = import_module(TASKS[spec["task"]].glue).annotation_error(data, manifest)
+    if problem:
+        raise UserError(f"{problem}; prepare the data again")
+
+
+@contextmanager
+def readable_errors():
+    """Turn an unreadable image into the user's one line."""
+    from plugins.openmm_ext.loading import UnreadableImage
+
+    try:
+        yield
+    except UnreadableImage as error:
+        raise UserError(str(error)) from error

@@ -1,0 +1,62 @@
+"""Which files of `plugins` a run imports, told from its resolved spec without importing anything.
+
+The DAG declares them as inputs, so that editing one of them reruns exactly the runs that use it. Roots are the runner,
+the engine, the extension package, and the operators that the model's words ask for; from there the module-level imports
+are followed. Extension modules import an operator inside the builder that needs it, which is why operators are roots of
+their own. `tests/end_to_end` compares the list with `sys.modules` of real runs.
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import lru_cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def module_file(name: str) -> Path | None:
+    """The file of a module of this project, or None for anything else."""
+    if name.split(".")[0] != "plugins":
+        return None
+    base = ROOT.joinpath(*name.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _imports(path: Path) -> set[str]:
+    """The project modules that a file imports when it is itself imported (function bodies do not count)."""
+    names = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = path.relative_to(ROOT).parts[: -node.level]
+                base = ".".join([*package, *filter(None, [base])])
+            names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return {name for name in names if module_file(name)}
+
+
+def _parents(name: str) -> set[str]:
+    parts = name.split(".")
+    return {".".join(parts[:i]) for i in range(1, len(parts))}
+
+
+@lru_cache(maxsize=None)
+def closure(roots: frozenset[str]) -> tuple[str, ...]:
+    """The files, relative to the repository, that importing the modules `roots` brings in, in sorted order."""
+    todo, seen = set(roots), set()
+    while todo:
+        name = todo.pop()
+        if name in seen:
+            continue
+        path = module_file(name)
+        if path is None:
+            raise FileNotFoundError(f"no module {name} in this project")
+        seen.add(name)
+        todo |= _imports(path) | _parents(name)
+    return tuple(sorted({str(module_file(name).relative_to(ROOT)) for name in seen}))

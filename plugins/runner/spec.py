@@ -1,0 +1,278 @@
+"""From the files of `experiments/` to the runs of the suite.
+
+A run is (scale, study, ablation, arm, seed). What it does follows from that identity alone: the base recipe
+`experiments/<study>/configs/<task>-<scale>.yaml`, with the arm's `set` merged into its `model`. The Snakefile lists
+the runs with `runs_table`, the runner resolves one of them again with `resolve`; both read the same files.
+Every fault of a file is one line: the file, the key, the rule, the nearest valid spelling.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import fnmatch
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+
+from plugins.runner.errors import UserError
+
+EXPERIMENTS = Path("experiments")
+FACTOR = re.compile(r"x[0-9]+(\.[0-9]+)?")
+SCHEMAS = Path("workflow/schemas")
+
+
+class _UniqueKeyLoader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):
+    """Safe YAML in which a key that is given twice is a fault and not a silent overwrite."""
+
+
+def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict:
+    seen: dict[Any, int] = {}
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        line = key_node.start_mark.line + 1
+        if not isinstance(key, str):
+            raise UserError(f'line {line}: key {key!r} is not text; write it in quotes, e.g. "0010"')
+        if key in seen:
+            raise UserError(f"line {line}: {key!r} is given twice (first in line {seen[key]}); rename or remove one")
+        seen[key] = line
+    return yaml.SafeLoader.construct_mapping(loader, node, deep)
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def read_yaml(path: Path) -> dict:
+    """The mapping in a YAML file, which must be there, be valid YAML, and name no key twice."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: file not found") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    try:
+        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a subclass of the safe loader
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}:{where} is not valid YAML ({getattr(error, 'problem', error)})") from None
+    except RecursionError:
+        raise UserError(f"{path}: is nested too deeply") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must be a mapping of keys to values, is {type(content).__name__}")
+    return content
+
+
+@lru_cache
+def _validator(name: str) -> Draft202012Validator:
+    model = yaml.safe_load((SCHEMAS / "model.schema.yaml").read_text())
+    schema = yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text())
+    # Every schema that speaks of operators says `model: {$ref: "#/$defs/model"}`; the words are defined once.
+    schema.setdefault("$defs", {}).update(model=model, **model.pop("$defs"))
+    return Draft202012Validator(schema)
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def _message(error) -> str:
+    where = ".".join(str(part) for part in error.absolute_path)
+    prefix = f"{where}: " if where else ""
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = next(key for key in error.instance if key not in known)
+        return f"{prefix}unknown key '{unknown}'{_nearest(str(unknown), known)}"
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        return f"{prefix}key '{missing}' is missing"
+    if error.validator == "enum":
+        known = [str(value) for value in error.validator_value]
+        return f"{prefix}{error.instance!r} is not allowed{_nearest(str(error.instance), known)}"
+    rule = error.schema.get("description") or error.schema.get("title")
+    if error.validator in ("pattern", "type", "anyOf", "oneOf") and rule:
+        return f"{prefix}{error.instance!r} does not fit; it must be {rule}"
+    return f"{prefix}{error.message}"
+
+
+def validate(content: dict, schema: str, source: Path) -> None:
+    """Raises UserError with one line for the first fault of `content` against `workflow/schemas/<schema>.schema.yaml`."""
+    errors = sorted(_validator(schema).iter_errors(content), key=lambda e: [str(p) for p in e.absolute_path])
+    if errors:
+        raise UserError(f"{source}: {_message(errors[0])}")
+
+
+def merge(base: dict, change: dict) -> dict:
+    """`base` with `change` laid over it: mappings key by key, "x2" as twice the base's number, anything else replaced."""
+    merged = copy.deepcopy(base)
+    for key, value in change.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = merge(merged[key], value)
+        elif isinstance(value, str) and FACTOR.fullmatch(value) and isinstance(merged.get(key), int):
+            merged[key] = round(merged[key] * float(value[1:]))
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+def slug(arm: str) -> str:
+    """The arm's name as a folder: `w/o` becomes `w-o`."""
+    return arm.replace("/", "-")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One arm with one seed. `home` is the ablation and arm whose folder holds it (`same_as`), most often itself."""
+
+    scale: str
+    study: str
+    ablation: str
+    arm: str
+    seed: int
+    label: str
+    home: tuple[str, str]
+
+    @property
+    def folder(self) -> str:
+        ablation, arm = self.home
+        return f"results/runs/{self.scale}/{self.study}/{ablation}/{slug(arm)}/seed{self.seed}"
+
+    @property
+    def metrics(self) -> str:
+        return f"{self.folder}/metrics.json"
+
+
+def studies() -> list[str]:
+    """Every study: a folder of `experiments/` with ablations."""
+    return sorted(path.parent.name for path in EXPERIMENTS.glob("*/ablations"))
+
+
+@lru_cache
+def _ablations(study: str) -> dict[str, dict]:
+    folder = EXPERIMENTS / study / "ablations"
+    if not folder.is_dir():
+        raise UserError(f"experiments: no study '{study}'{_nearest(study, studies())}")
+    found = {}
+    for path in sorted(folder.glob("*.yaml")):
+        content = read_yaml(path)
+        validate(content, "ablation", path)
+        _check_arms(content, path)
+        found[path.stem] = content
+    if not found:
+        raise UserError(f"{folder}: holds no ablation file (*.yaml)")
+    for name, content in found.items():
+        for arm, body in content["arms"].items():
+            _home(found, name, arm, body, folder / f"{name}.yaml")
+    return found
+
+
+def _check_arms(content: dict, path: Path) -> None:
+    arms = content["arms"]
+    if content["baseline"] not in arms:
+        raise UserError(
+            f"{path}: baseline '{content['baseline']}' is not an arm{_nearest(content['baseline'], [*arms])}"
+        )
+    folders: dict[str, str] = {}
+    for arm in arms:
+        other = folders.setdefault(slug(arm), arm)
+        if other != arm:
+            raise UserError(f"{path}: arms '{other}' and '{arm}' would share the folder '{slug(arm)}'; rename one")
+
+
+def _home(found: dict[str, dict], ablation: str, arm: str, body: dict, path: Path) -> tuple[str, str]:
+    target = body.get("same_as")
+    if target is None:
+        return ablation, arm
+    name, _, other = target.partition("/")
+    if name not in found or other not in found[name]["arms"]:
+        known = [f"{n}/{a}" for n, c in found.items() for a in c["arms"]]
+        raise UserError(f"{path}: arms.{arm}.same_as: no arm '{target}'{_nearest(target, known)}")
+    if "same_as" in found[name]["arms"][other]:
+        raise UserError(f"{path}: arms.{arm}.same_as: '{target}' is itself a same_as; name the arm that has a `set`")
+    if found[name]["task"] != found[ablation]["task"]:
+        raise UserError(f"{path}: arms.{arm}.same_as: '{target}' is of task '{found[name]['task']}', this is another")
+    return name, other
+
+
+def _wanted(arm: str, priority: str, arms: str | list[str]) -> bool:
+    if isinstance(arms, str):
+        return arms == "all" or priority == "core"
+    return any(fnmatch.fnmatchcase(arm, pattern) for pattern in arms)
+
+
+def _priority(found: dict[str, dict], home: tuple[str, str], body: dict) -> str:
+    return body.get("priority") or found[home[0]]["arms"][home[1]].get("priority", "extra")
+
+
+def runs_table(config: dict) -> list[Run]:
+    """The runs that a configuration asks for, in the order of the files. Raises UserError on any fault of a file."""
+    validate(config, "config", Path("configuration"))
+    table = []
+    for study in config["studies"]:
+        found = _ablations(study)
+        for name, content in found.items():
+            recipe(study, content["task"], config["scale"])
+            path = EXPERIMENTS / study / "ablations" / f"{name}.yaml"
+            for arm, body in content["arms"].items():
+                home = _home(found, name, arm, body, path)
+                if _wanted(arm, _priority(found, home, body), config["arms"]):
+                    label = body.get("label", arm)
+                    table += [Run(config["scale"], study, name, arm, s, label, home) for s in config["seeds"]]
+    if not table:
+        raise UserError(f"configuration: arms {config['arms']!r} selects no arm of {', '.join(config['studies'])}")
+    return table
+
+
+@lru_cache
+def recipe(study: str, task: str, scale: str) -> dict:
+    """The checked base recipe of a study's task at a scale."""
+    path = EXPERIMENTS / study / "configs" / f"{task}-{scale}.yaml"
+    if not path.is_file():
+        have = sorted(p.stem.removeprefix(f"{task}-") for p in path.parent.glob(f"{task}-*.yaml"))
+        raise UserError(
+            f"{path}: study '{study}' has no recipe for scale '{scale}' (it has: {', '.join(have) or 'none'})"
+        )
+    content = read_yaml(path)
+    validate(content, "recipe", path)
+    return content
+
+
+def resolve(scale: str, study: str, ablation: str, arm: str, seed: int) -> dict:
+    """Everything that decides the result of a run, and nothing else. `arm` is the name or its slug."""
+    found = _ablations(study)
+    if ablation not in found:
+        raise UserError(f"experiments/{study}/ablations: no ablation '{ablation}'{_nearest(ablation, list(found))}")
+    arms = found[ablation]["arms"]
+    name = next((known for known in arms if slug(known) == slug(arm)), None)
+    if name is None:
+        path = f"experiments/{study}/ablations/{ablation}.yaml"
+        raise UserError(f"{path}: no arm '{arm}'{_nearest(arm, list(arms))}")
+    task = found[ablation]["task"]
+    spec = copy.deepcopy(recipe(study, task, scale))
+    spec["model"] = merge(spec.get("model", {}), arms[name].get("set", {}))
+    validate(spec, "recipe", EXPERIMENTS / study / "ablations" / f"{ablation}.yaml")
+    return {"scale": scale, "study": study, "ablation": ablation, "arm": name, "seed": seed, "task": task} | spec
+
+
+def resolve_metrics_path(path: str) -> dict:
+    """The resolved run whose declared output is `path`: results/runs/<scale>/<study>/<ablation>/<arm>/seed<k>/metrics.json."""
+    parts = Path(path).parts
+    if len(parts) < 8 or parts[-1] != "metrics.json" or not parts[-2].removeprefix("seed").isdigit():
+        raise UserError(f"{path}: must be results/runs/<scale>/<study>/<ablation>/<arm>/seed<k>/metrics.json")
+    scale, study, ablation, arm, seed = parts[-6:-1]
+    return resolve(scale, study, ablation, arm, int(seed.removeprefix("seed")))
+
+
+def digest(spec: dict) -> str:
+    """A short name for the content of a resolved run: equal digests, equal runs (given data, sources and machine)."""
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]

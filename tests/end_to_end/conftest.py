@@ -1,0 +1,129 @@
+"""A copy of the project with experiments so small that the whole DAG runs in a minute."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PARTS = [
+    "Snakefile",
+    "analysis",
+    "experiments",
+    "plugins",
+    "profiles",
+    "workflow",
+    "pyproject.toml",
+    "requirements.lock",
+]
+TINY = {
+    "muse/configs/translation-mini.yaml": {
+        "data": {"name": "mini_translation", "sentences": 400, "types": None},
+        "model": {"layers": 1, "width": 16, "ffn_width": 16, "heads": 2},
+        "train": {"updates": 4, "max_tokens": 400},
+    },
+    "spatial_attention/configs/detection-mini.yaml": {
+        "data": {"name": "mini_shapes", "train": 8, "val": 4, "test": 4},
+        "train": {"updates": 2, "batch": 2, "warmup": 1, "log_every": 1, "checkpoint_every": 1},
+        "measure": {"height": 64, "width": 64, "batch": 1, "proposals": 10},
+    },
+}
+ABLATIONS = {
+    "muse": {
+        "title": "Two arms",
+        "paper": "none",
+        "task": "translation",
+        "baseline": "transformer",
+        "arms": {
+            "transformer": {"priority": "core", "set": {}},
+            "muse": {"priority": "core", "set": {"parallel": True, "convolution": {"kernels": [3]}}},
+        },
+    },
+    "spatial_attention": {
+        "title": "Two arms",
+        "paper": "none",
+        "task": "detection",
+        "baseline": "w/o",
+        "arms": {
+            "w/o": {"priority": "extra", "set": {}},
+            "0010": {"priority": "core", "set": {"attention": {"terms": "0010", "kv_stride": 2}}},
+        },
+    },
+}
+
+
+class Project:
+    """A working copy: `snakemake(...)` runs in it, `edit(...)` changes one of its YAML files."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def snakemake(self, *words: str, config: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
+        overrides = ["--config", *config] if config else []
+        return subprocess.run(
+            [sys.executable, "-m", "snakemake", "--cores", "2", *words, *overrides],
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def planned(self, *words: str, config: tuple[str, ...] = ()) -> set[str]:
+        """The runs that a dry run would train, as study/ablation/arm/seed."""
+        done = self.snakemake("-n", *words, config=config)
+        assert done.returncode == 0, done.stderr
+        paths = {word.strip(",") for line in done.stdout.splitlines() if "output:" in line for word in line.split()}
+        return {str(Path(p).parent.relative_to("results/runs/mini")) for p in paths if p.endswith("/metrics.json")}
+
+    def edit(self, path: str, change) -> None:
+        file = self.root / path
+        content = yaml.safe_load(file.read_text())
+        change(content)
+        file.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def metrics(self, run: str) -> dict:
+        return json.loads((self.root / "results/runs/mini" / run / "metrics.json").read_text())
+
+
+def make_project(root: Path) -> Project:
+    """The tiny project, nothing run yet."""
+    for part in PARTS:
+        source = REPOSITORY / part
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source, root / part, ignore=ignore) if source.is_dir() else shutil.copy(source, root / part)
+    project = Project(root)
+    for path, change in TINY.items():
+        project.edit(f"experiments/{path}", lambda content, change=change: _lay_over(content, change))
+    for study, ablation in ABLATIONS.items():
+        folder = root / "experiments" / study / "ablations"
+        shutil.rmtree(folder)
+        folder.mkdir()
+        (folder / "tiny.yaml").write_text(yaml.safe_dump(ablation, sort_keys=False))
+    return project
+
+
+def _lay_over(content: dict, change: dict) -> None:
+    for key, value in change.items():
+        if isinstance(value, dict) and key != "data":
+            _lay_over(content.setdefault(key, {}), value)
+        else:
+            content[key] = value
+
+
+@pytest.fixture
+def fresh(tmp_path) -> Project:
+    """A tiny project of the test's own."""
+    return make_project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Project:
+    """A tiny project whose DAG ran once; tests that change it put it back."""
+    project = make_project(tmp_path_factory.mktemp("finished"))
+    done = project.snakemake()
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return project

@@ -1,0 +1,199 @@
+"""The whole DAG on tiny experiments: what it makes, and exactly what reruns when something changes."""
+
+import csv
+import json
+import shutil
+from contextlib import contextmanager
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from plugins.runner import inputs, spec
+from tests.end_to_end.conftest import REPOSITORY
+
+TRANSFORMER, MUSE = "muse/tiny/transformer/seed1", "muse/tiny/muse/seed1"
+ATTENTION = "spatial_attention/tiny/0010/seed1"
+
+
+@contextmanager
+def changed(project, path: str, change):
+    """A file of the project with its text changed, put back afterwards."""
+    file = project.root / path
+    before = file.read_bytes()
+    file.write_text(change(before.decode()))
+    try:
+        yield
+    finally:
+        file.write_bytes(before)
+
+
+def test_a_run_leaves_metrics_that_fit_the_schema(finished):
+    schema = yaml.safe_load((REPOSITORY / "workflow/schemas/metrics.schema.yaml").read_text())
+    for run in (TRANSFORMER, MUSE, ATTENTION):
+        metrics = finished.metrics(run)
+        Draft202012Validator(schema).validate(metrics)
+        assert metrics["status"] == "done" and metrics["cost"]["macs"] > 0
+        folder = finished.root / "results/runs/mini" / run
+        assert {"spec.yaml", "train.log", "curves.jsonl"} <= {path.name for path in folder.iterdir()}
+        assert (folder / "train.log").read_text().startswith("# ")
+
+
+def test_tables_figures_verdicts_and_report(finished):
+    results = finished.root / "results/mini"
+    for study in ("muse", "spatial_attention"):
+        for name in (
+            "runs.csv",
+            "summary.md",
+            "comparison.md",
+            "comparison.csv",
+            "claims.md",
+            "claims.csv",
+            "tiny.tex",
+        ):
+            assert (results / "tables" / study / name).stat().st_size > 0
+        for suffix in ("svg", "pdf", "png"):
+            assert (results / "figures" / study / f"tradeoff.{suffix}").stat().st_size > 1000
+    with (results / "tables/muse/runs.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert [(row["arm"], row["status"]) for row in rows] == [("transformer", "done"), ("muse", "done")]
+    assert "transformer" in (results / "report.md").read_text()
+
+
+def test_the_second_call_has_nothing_to_do(finished):
+    done = finished.snakemake()
+    assert done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_the_declared_sources_are_those_that_a_run_imports(finished, monkeypatch):
+    monkeypatch.chdir(finished.root)
+    for cache in (spec._ablations, spec.recipe):
+        cache.cache_clear()
+    for run in (TRANSFORMER, MUSE, ATTENTION):
+        resolved = spec.resolve_metrics_path(f"results/runs/mini/{run}/metrics.json")
+        declared = {path for path in inputs.run_sources(resolved) if path.startswith("plugins/")}
+        assert declared == set(finished.metrics(run)["provenance"]["sources"]), run
+    for cache in (spec._ablations, spec.recipe):
+        cache.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("path", "reruns"),
+    [
+        ("plugins/operators/muse.py", {MUSE}),
+        ("plugins/operators/generalized_attention.py", {ATTENTION}),
+        ("plugins/runner/fairseq_engine.py", {TRANSFORMER, MUSE}),
+        ("plugins/runner/measure.py", {TRANSFORMER, MUSE, ATTENTION}),
+        ("plugins/operators/acmix.py", set()),
+        ("analysis/stats.py", set()),
+    ],
+)
+def test_editing_a_file_reruns_exactly_the_runs_that_use_it(finished, path, reruns):
+    with changed(finished, path, lambda text: text + "\n# edited\n"):
+        assert finished.planned() == reruns
+
+
+def test_touching_every_source_reruns_nothing(finished):
+    for path in (finished.root / "plugins").rglob("*.py"):
+        path.touch()
+    assert finished.planned() == set()
+
+
+def test_an_arm_or_a_seed_more_runs_only_that(finished):
+    with changed(
+        finished, "experiments/spatial_attention/ablations/tiny.yaml", lambda text: text.replace("extra", "core")
+    ):
+        assert finished.planned() == {"spatial_attention/tiny/w-o/seed1"}
+    assert finished.planned(config=("seeds=[1,2]",)) == {
+        run.replace("seed1", "seed2") for run in (TRANSFORMER, MUSE, ATTENTION)
+    }
+
+
+def test_a_new_ablation_is_one_file(finished):
+    text = (finished.root / "experiments/muse/ablations/tiny.yaml").read_text()
+    new = yaml.safe_load(text) | {"baseline": "wide"}
+    new["arms"] = {
+        "wide": {"priority": "core", "set": {"ffn_width": 24}},
+        "same": {"same_as": "tiny/muse"},
+    }
+    file = finished.root / "experiments/muse/ablations/width.yaml"
+    file.write_text(yaml.safe_dump(new, sort_keys=False))
+    try:
+        assert finished.planned() == {"muse/width/wide/seed1"}
+    finally:
+        file.unlink()
+
+
+def test_titles_and_labels_rerun_nothing(finished):
+    change = {"text": lambda text: text.replace("Two arms", "Another title").replace("extra", "extra\n    label: none")}
+    with changed(finished, "experiments/spatial_attention/ablations/tiny.yaml", change["text"]):
+        assert finished.planned() == set()
+
+
+def test_same_seed_same_numbers_and_another_folder(finished, fresh):
+    wanted = f"results/runs/mini/{MUSE}/metrics.json"
+    assert fresh.snakemake(wanted).returncode == 0
+    first, second = finished.metrics(MUSE), fresh.metrics(MUSE)
+    for part in ("metrics", "losses", "settings", "data"):
+        assert first[part] == second[part]
+
+
+def test_a_failing_arm_is_shown_and_the_others_go_on(fresh):
+    def break_one(content):
+        content["arms"]["muse"]["set"]["heads"] = 3  # does not divide the width
+
+    fresh.edit("experiments/muse/ablations/tiny.yaml", break_one)
+    done = fresh.snakemake(config=("studies=[muse]",))
+    assert done.returncode != 0
+    with (fresh.root / "results/mini/tables/muse/runs.csv").open() as handle:
+        rows = {row["arm"]: row for row in csv.DictReader(handle)}
+    assert rows["transformer"]["status"] == "done"
+    assert rows["muse"]["status"] == "failed" and rows["muse"]["error"]
+    assert "failed" in (fresh.root / "results/mini/tables/muse/summary.md").read_text()
+    assert not (fresh.root / f"results/runs/mini/{MUSE}/metrics.json").exists()
+
+
+def test_a_clone_draws_the_published_figures_without_training(finished, fresh):
+    published = fresh.root / "results/published/mini"
+    published.mkdir(parents=True)
+    lines = [json.dumps(finished.metrics(run), sort_keys=True) for run in (TRANSFORMER, MUSE)]
+    (published / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    done = fresh.snakemake("figures")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (published / "figures/muse/tradeoff.pdf").is_file() and (published / "report.html").is_file()
+    assert not (fresh.root / "results/runs").exists()
+    shutil.rmtree(published / "figures")
+    assert fresh.planned("figures") == set()
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (("studies=[mus]",), "did you mean 'muse'"),
+        (("scale=huge",), "scale"),
+        (("scale=paper", "studies=[muse]"), "no recipe for scale 'paper'"),
+    ],
+)
+def test_a_wrong_word_on_the_command_line_is_one_line(fresh, config, words):
+    done = fresh.snakemake("-n", config=config)
+    assert done.returncode != 0
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1 and words in errors[0] and "Traceback" not in done.stderr
+
+
+def test_data_that_is_not_there_is_one_line(fresh):
+    done = fresh.snakemake(
+        "results/data/small/bccd/manifest.json",
+        config=("scale=small", "studies=[spatial_attention]", "data_root=/nowhere"),
+    )
+    assert done.returncode != 0
+    assert "data_root /nowhere: no such folder" in done.stdout + done.stderr
+
+
+def test_an_altered_data_file_stops_the_run(fresh):
+    assert fresh.snakemake("results/data/mini/mini_translation/manifest.json").returncode == 0
+    text = fresh.root / "results/data/mini/mini_translation/text/test.velu"
+    text.write_text(text.read_text()[:-20])
+    done = fresh.snakemake(f"results/runs/mini/{TRANSFORMER}/metrics.json")
+    assert done.returncode != 0
+    assert "test.velu" in done.stdout + done.stderr

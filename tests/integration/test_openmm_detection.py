@@ -1,0 +1,288 @@
+"""The mmdet engine on a tiny data set: places of the operators, public checkpoints, restarts, the user's errors."""
+
+import copy
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from plugins.datasets.manifest import seal
+from plugins.runner import openmm_engine as engine
+from plugins.runner.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDY = ROOT / "experiments" / "spatial_attention"
+ARMS = yaml.safe_load((STUDY / "ablations" / "factors_detection.yaml").read_text())["arms"]
+ATTENTION = "gen_attention_block"
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def make_data(folder: Path, classes=("box", "disc"), images: int = 6) -> Path:
+    """COCO folders of noise images with two bright rectangles each, 64 x 64."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        (folder / "images" / split).mkdir(parents=True)
+        content = {
+            "images": [],
+            "annotations": [],
+            "categories": [{"id": i, "name": c} for i, c in enumerate(classes, 1)],
+        }
+        for number in range(1, images + 1):
+            pixels = rng.integers(0, 120, (64, 64, 3), dtype=np.uint8)
+            for kind in (0, 1):
+                x, y = (int(v) for v in rng.integers(2, 30, 2))
+                pixels[y : y + 24, x : x + 24, kind] = 250
+                box = {"id": len(content["annotations"]) + 1, "image_id": number, "category_id": kind + 1, "iscrowd": 0}
+                content["annotations"].append(box | {"bbox": [x, y, 24, 24], "area": 576})
+            Image.fromarray(pixels).save(folder / "images" / split / f"{number}.png")
+            content["images"].append({"id": number, "file_name": f"{number}.png", "width": 64, "height": 64})
+        (folder / "annotations").mkdir(exist_ok=True)
+        (folder / "annotations" / f"{split}.json").write_text(json.dumps(content))
+    facts = {"classes": list(classes), "size": [64, 64], "counts": {}, "skipped": {}}
+    seal(folder, "tiny", {}, facts)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return make_data(tmp_path_factory.mktemp("tiny") / "data")
+
+
+def make_spec(words: dict | None = None, scale: str = "mini", seed: int = 1, **training) -> dict:
+    """The spec of an arm with the words `words`, cut down to 12 updates of two images."""
+    recipe = yaml.safe_load((STUDY / "configs" / f"detection-{scale}.yaml").read_text())
+    identity = {
+        "scale": scale,
+        "study": "spatial_attention",
+        "ablation": "factors_detection",
+        "arm": "tiny",
+        "seed": seed,
+    }
+    spec = {**identity, "task": "detection", **recipe, "model": recipe["model"] | (words or {})}
+    spec["train"] |= {"updates": 12, "batch": 2, "warmup": 2, "log_every": 1, "checkpoint_every": 2} | training
+    spec["measure"] = {"height": 64, "width": 96, "batch": 2, "proposals": 10}
+    return spec
+
+
+WORDS = {"attention": {"terms": "1111", "kv_stride": 2}, "deformable": True}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data, tmp_path_factory) -> dict:
+    """A whole run of the arm with everything in it."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    return finished(make_spec(WORDS), data, folder)
+
+
+def finished(spec: dict, data: Path, folder: Path) -> dict:
+    """Train and score; what must not depend on interruptions."""
+    trained = engine.train(spec, data, folder)
+    scored = engine.evaluate(spec, data, folder)
+    (checkpoint,) = (folder / "checkpoints").iterdir()
+    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    lines = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
+    curves = [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+    return {"losses": trained["losses"], "metrics": scored["metrics"], "curves": curves, "weights": weights}
+
+
+def assert_same(first: dict, second: dict) -> None:
+    for key in ("losses", "metrics", "curves"):
+        assert first[key] == second[key], key
+    assert first["weights"].keys() == second["weights"].keys()
+    for name, value in first["weights"].items():
+        assert torch.equal(value, second["weights"][name]), name
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_arm_trains_a_step(arm, data):
+    spec = make_spec(ARMS[arm]["set"])
+    model, inference, train_step = engine.measured_model(spec, data)
+    inference()
+    train_step()
+    used = [name for name, parameter in model.named_parameters() if parameter.grad is not None]
+    assert sum(name.endswith(f"{ATTENTION}.gamma") for name in used) == (9 if "attention" in spec["model"] else 0)
+    assert sum("conv_offset.weight" in name for name in used) == (13 if "deformable" in spec["model"] else 0)
+
+
+def test_operators_stand_at_the_papers_places(data):
+    model, _, _ = engine.measured_model(make_spec(WORDS), data)
+    backbone = model.backbone
+    stages = [backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4]
+    assert [sum(hasattr(block, ATTENTION) for block in stage) for stage in stages] == [0, 0, 6, 3]
+    assert [sum(hasattr(block.conv2, "conv_offset") for block in stage) for stage in stages] == [0, 4, 6, 3]
+    assert all(block.after_conv2_plugin_names == [ATTENTION] for stage in stages[2:] for block in stage)
+
+
+def test_training_starts_as_identity_and_regular_convolution(data, tmp_path):
+    """A ResNet from scratch re-draws the convolutions inside it; ours have to restore their own start."""
+    cfg = engine.write_config(make_spec(WORDS), data, tmp_path)
+    model = engine.build_runner(cfg).model
+    model.init_weights()
+    block = model.backbone.layer4[1]
+    attention = getattr(block, ATTENTION)
+    assert not block.conv2.conv_offset.weight.any() and not block.conv2.conv_offset.bias.any()
+    assert not attention.gamma.any() and not attention.proj_conv.bias.any()
+    bound = (3 / attention.in_channels) ** 0.5  # Kaiming-uniform, a = 1
+    assert attention.value_conv.weight.abs().max() <= bound
+
+
+@pytest.mark.parametrize("terms", ["1111", "0010"])
+@pytest.mark.parametrize("deformable", [False, True], ids=["", "dcn"])
+def test_public_settings_load_strictly_both_ways(terms, deformable, tmp_path):
+    from mmengine.config import Config
+    from mmengine.registry import MODELS, init_default_scope
+
+    data = make_data(tmp_path / "data", [f"class{i}" for i in range(80)], images=1)
+    ours, _, _ = engine.measured_model(make_spec(words_of(terms, deformable), "paper"), data)
+    name = f"faster-rcnn_r50-attn{terms}{'-dcn' if deformable else ''}_fpn_1x_coco.py"
+    package = Path(engine.command(make_spec(), data, tmp_path)[1]).parents[1]
+    theirs_cfg = Config.fromfile(package / "configs" / "empirical_attention" / name)
+    init_default_scope("mmdet")
+    theirs = MODELS.build(theirs_cfg.model)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    for name, parameter in ours.named_parameters():
+        if name.endswith("gamma"):
+            parameter.data.fill_(0.5)
+        if "conv_offset" in name:
+            parameter.data.normal_(0, 0.02)
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    images = torch.randn(1, 3, 96, 128)
+    with torch.no_grad():
+        for mine, official in zip(ours.eval().extract_feat(images), theirs.eval().extract_feat(images), strict=True):
+            torch.testing.assert_close(mine, official, rtol=1e-4, atol=1e-4)
+
+
+def words_of(terms: str, deformable: bool) -> dict:
+    return {"attention": {"terms": terms, "kv_stride": 2}} | ({"deformable": True} if deformable else {})
+
+
+def test_same_seed_twice_is_identical_and_another_differs(undisturbed, data, tmp_path):
+    assert_same(undisturbed, finished(make_spec(WORDS), data, tmp_path / "again"))
+    other = finished(make_spec(WORDS, seed=2), data, tmp_path / "other")
+    assert other["losses"] != undisturbed["losses"]
+
+
+def test_killed_run_goes_on_bit_for_bit(undisturbed, data, tmp_path):
+    spec, run = make_spec(WORDS), tmp_path / "run"
+    code = "import json,sys,torch; torch.set_num_threads(1); from pathlib import Path; import plugins.runner.openmm_engine as e; "
+    code += "e.train(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))"
+    with (tmp_path / "log").open("w") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-c", code, json.dumps(spec), str(data), str(run)], cwd=ROOT, stdout=log, stderr=log
+        )
+        curves = run / "curves.jsonl"
+        while child.poll() is None and not (curves.exists() and len(curves.read_text().splitlines()) >= 5):
+            time.sleep(0.01)
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL, (tmp_path / "log").read_text()[-2000:]
+    assert 4 <= len(list((run / "checkpoints").glob("update_*.pth"))) * 2 < 12
+    assert_same(undisturbed, finished(spec, data, run))
+
+
+def test_truncated_checkpoint_gives_way_to_the_one_before(undisturbed, data, tmp_path, monkeypatch, capsys):
+    spec, run = make_spec(WORDS), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "validation_loss", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            engine.train(spec, data, run)
+    older, newest = sorted((run / "checkpoints").glob("update_*.pth"))
+    newest.write_bytes(newest.read_bytes()[:20000])
+    assert_same(undisturbed, finished(spec, data, run))
+    output = capsys.readouterr().out
+    assert f"{newest}: damaged checkpoint" in output and f"resume from {older}" in output
+
+
+def test_written_config_trains_alone_with_the_packages_tool(undisturbed, data, tmp_path):
+    spec, run, elsewhere = make_spec(WORDS), tmp_path / "run", tmp_path / "by_hand"
+    engine.write_config(spec, data, run)
+    argv = [*engine.command(spec, data, run), "--work-dir", str(elsewhere)]
+    environment = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    path = elsewhere / "checkpoints" / "update_00000012.pth"
+    weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    assert all(torch.equal(value, undisturbed["weights"][name]) for name, value in weights.items())
+
+
+def test_checkpoint_of_other_settings_is_refused(data, tmp_path):
+    engine.train(make_spec(updates=2), data, tmp_path)
+    with pytest.raises(UserError, match="update_00000002.pth: written by other settings"):
+        engine.train(make_spec(updates=4), data, tmp_path)
+
+
+def test_truncated_image_is_named(data, tmp_path):
+    broken = tmp_path / "data"
+    shutil.copytree(data, broken)
+    image = broken / "images" / "train" / "3.png"
+    image.write_bytes(image.read_bytes()[:600])
+    with pytest.raises(UserError, match=r"images/train/3.png: not a readable image .*prepare the data again") as error:
+        engine.train(make_spec(), broken, tmp_path / "run")
+    assert "\n" not in str(error.value)
+
+
+def spoil(key, value):
+    def change(content):
+        content["annotations"][2][key] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (spoil("bbox", [3, 4, 0, 5]), "annotation 3: bbox .* is degenerate"),
+        (spoil("bbox", [90, 4, 5, 5]), "annotation 3: bbox .* lies outside its 64x64 image"),
+        (spoil("bbox", "wide"), "annotation 3: bbox wide is not"),
+        (spoil("category_id", 9), "annotation 3: category_id 9 is not among"),
+        (spoil("image_id", 99), "annotation 3: image_id 99 is not among"),
+        (lambda content: content.pop("images"), r"not COCO annotations \(KeyError: 'images'\)"),
+        (lambda content: content["annotations"].clear(), "no images or no boxes"),
+        (lambda content: content["categories"].reverse(), ".* are not the manifest's classes"),
+    ],
+)
+def test_broken_annotations_are_one_line(change, message, data, tmp_path):
+    broken = tmp_path / "data"
+    shutil.copytree(data, broken)
+    path = broken / "annotations" / "val.json"
+    content = copy.deepcopy(json.loads(path.read_text()))
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f"val.json: {message}"):
+        engine.check_data(make_spec(), broken)
+
+
+def test_missing_files_are_one_line(data, tmp_path):
+    with pytest.raises(UserError, match="manifest.json"):
+        engine.train(make_spec(), tmp_path / "nowhere", tmp_path / "run")
+    broken = tmp_path / "data"
+    shutil.copytree(data, broken)
+    (broken / "images" / "test" / "2.png").unlink()
+    with pytest.raises(UserError, match="images/test/2.png: missing, but listed in .*test.json"):
+        engine.check_data(make_spec(), broken)
+
+
+def test_faults_of_a_recipe_are_one_line(data):
+    with pytest.raises(
+        UserError, match="model.layers: not known to the task detection; it knows attention, deformable"
+    ):
+        engine.build_config(make_spec({"layers": 3}), data)
+    with pytest.raises(UserError, match="train.checkpoint_every=3: must be a multiple of log_every=2"):
+        engine.build_config(make_spec(log_every=2, checkpoint_every=3), data)
+    with pytest.raises(UserError, match="configs/absent.py: named by train.config but missing"):
+        engine.build_config(make_spec(config="absent.py"), data)

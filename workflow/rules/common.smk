@@ -1,0 +1,98 @@
+"""The runs table and what the rules ask of it. Whatever concerns experiments/ itself is in plugins/runner/spec.py."""
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+# The packages of this checkout come first, whatever else is installed.
+sys.path.insert(0, str(workflow.basedir))
+
+from plugins.runner import device, inputs
+from plugins.runner import spec as experiments
+from plugins.runner.errors import UserError
+
+# Jobs run in the environment that runs snakemake; conda's, if asked for, lies beneath it.
+shell.prefix(f"set -euo pipefail; PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+
+
+def or_one_line(call, *args):
+    """What `call` returns; a fault that the user can mend ends snakemake with its one line."""
+    try:
+        return call(*args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+RUNS = or_one_line(experiments.runs_table, {key: value for key, value in config.items() if key != "keep_gaps"})
+SCALE = config["scale"]
+STUDIES = config["studies"]
+ALL_STUDIES = experiments.studies()
+# Arms that share their runs (`same_as`) are one job.
+RUN_AT = {run.metrics: run for run in RUNS}
+PUBLISHED = inputs.published()
+GPUS_PER_RUN = int(config["device"] == "cuda" or (config["device"] == "auto" and bool(device.visible())))
+# Figures that every study has; a study's rules.smk may add its own kinds.
+FIGURES = {study: ["tradeoff", "differences"] for study in ALL_STUDIES}
+ANALYSIS = sorted(str(path) for path in Path("analysis").glob("*.py"))
+
+
+wildcard_constraints:
+    scale="mini|small|paper",
+    where="(published/)?(mini|small|paper)",
+    study="|".join(ALL_STUDIES),
+    dataset="[a-z0-9_]+",
+    seed="[0-9]+",
+    kind="[a-z_]+",
+
+
+def spec_of(wildcards):
+    """The resolved run of a training job."""
+    return or_one_line(
+        experiments.resolve,
+        wildcards.scale,
+        wildcards.study,
+        wildcards.ablation,
+        wildcards.arm,
+        int(wildcards.seed),
+    )
+
+
+def data_parameters(wildcards):
+    """The parameters of a data set, as the recipes of this scale give them."""
+    return or_one_line(inputs.data_parameters, wildcards.scale, wildcards.dataset, STUDIES)
+
+
+def wanted_metrics(study=None):
+    """What the runs of a study (of all) declare; with keep_gaps only what is there."""
+    paths = [path for path, run in RUN_AT.items() if study in (None, run.study)]
+    return [path for path in paths if Path(path).is_file()] if config.get("keep_gaps") else paths
+
+
+def study_outputs(where, study):
+    """Tables, figures, comparison and verdicts of one study."""
+    return [
+        f"results/{where}/tables/{study}/summary.md",
+        f"results/{where}/tables/{study}/comparison.md",
+        f"results/{where}/tables/{study}/claims.md",
+        *[f"results/{where}/figures/{study}/{kind}.png" for kind in FIGURES[study]],
+    ]
+
+
+def studies_at(where):
+    """The studies that a scale's report covers."""
+    return PUBLISHED[where.removeprefix("published/")] if where.startswith("published/") else STUDIES
+
+
+def show_gaps():
+    """After a failure: the same tables and figures from what there is, with the gaps shown as `failed` or `missing`."""
+    if config.get("keep_gaps"):
+        return
+    subprocess.run(
+        [sys.executable, "-m", "snakemake", "--nolock", "--quiet", "all", "--cores", "1", "--config"]
+        + [f"{key}={json.dumps(value)}" for key, value in (config | {"keep_gaps": True}).items()],
+        check=False,
+    )
+    subprocess.run([sys.executable, "-m", "analysis.status"], check=False)

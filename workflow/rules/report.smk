@@ -1,0 +1,112 @@
+rule tabulate:
+    """Tables of every ablation as CSV, Markdown and LaTeX."""
+    input:
+        runs="results/{where}/tables/{study}/runs.csv",
+        definitions=lambda w: inputs.study_files(w.study, "ablations"),
+        sources=ANALYSIS,
+    output:
+        report(
+            "results/{where}/tables/{study}/summary.md",
+            caption="../report/tables.rst",
+            category="{study}",
+            labels={"item": "tables", "scale": "{where}"},
+        ),
+    log:
+        "results/logs/{where}/tabulate/{study}.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m analysis.tables --runs-csv {input.runs:q} --study {wildcards.study}"
+        " --out results/{wildcards.where}/tables"
+        " &> {log:q}"
+
+
+rule plot:
+    """One kind of figure of a study as SVG, PDF and PNG."""
+    input:
+        runs="results/{where}/tables/{study}/runs.csv",
+        definitions=lambda w: inputs.study_files(w.study, "ablations"),
+        reference="experiments/{study}/reference.csv",
+        sources=ANALYSIS,
+    output:
+        report(
+            "results/{where}/figures/{study}/{kind}.png",
+            caption="../report/{kind}.rst",
+            category="{study}",
+            labels={"item": "{kind}", "scale": "{where}"},
+        ),
+        "results/{where}/figures/{study}/{kind}.svg",
+        "results/{where}/figures/{study}/{kind}.pdf",
+    log:
+        "results/logs/{where}/plot/{study}/{kind}.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m analysis.figures --runs-csv {input.runs:q} --study {wildcards.study} --kind {wildcards.kind}"
+        " --out results/{wildcards.where}/figures"
+        " &> {log:q}"
+
+
+rule compare:
+    """Ours beside the paper's numbers and those of the official code or toolbox."""
+    input:
+        runs="results/{where}/tables/{study}/runs.csv",
+        definitions=lambda w: inputs.study_files(w.study, "ablations"),
+        reference="experiments/{study}/reference.csv",
+        sources=ANALYSIS,
+    output:
+        report(
+            "results/{where}/tables/{study}/comparison.md",
+            caption="../report/comparison.rst",
+            category="{study}",
+            labels={"item": "beside the published numbers", "scale": "{where}"},
+        ),
+        "results/{where}/tables/{study}/comparison.csv",
+    log:
+        "results/logs/{where}/compare/{study}.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m analysis.compare --runs-csv {input.runs:q} --study {wildcards.study}"
+        " --out results/{wildcards.where}/tables/{wildcards.study}/comparison"
+        " &> {log:q}"
+
+
+rule judge_claims:
+    """A verdict for every numbered claim of the paper: supported, contradicted, undecided or not comparable."""
+    input:
+        runs="results/{where}/tables/{study}/runs.csv",
+        definitions=lambda w: inputs.study_files(w.study, "ablations"),
+        claims="experiments/{study}/claims.yaml",
+        sources=ANALYSIS,
+    output:
+        report(
+            "results/{where}/tables/{study}/claims.md",
+            caption="../report/claims.rst",
+            category="{study}",
+            labels={"item": "claims", "scale": "{where}"},
+        ),
+        "results/{where}/tables/{study}/claims.csv",
+    log:
+        "results/logs/{where}/judge_claims/{study}.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m analysis.claims --runs-csv {input.runs:q} --study {wildcards.study}"
+        " --out results/{wildcards.where}/tables/{wildcards.study}/claims"
+        " &> {log:q}"
+
+
+rule write_report:
+    """One page for a scale: what was run, verdicts, figures, tables, gaps (Markdown and HTML)."""
+    input:
+        lambda w: [path for study in studies_at(w.where) for path in study_outputs(w.where, study)],
+    output:
+        page="results/{where}/report.md",
+        html="results/{where}/report.html",
+    log:
+        "results/logs/{where}/write_report.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m analysis.report --dir results/{wildcards.where} --out {output.page:q}" " &> {log:q}"

@@ -1,0 +1,20 @@
+rule train:
+    """Train, evaluate and measure one arm with one seed; a killed run goes on from its last checkpoint."""
+    input:
+        data=lambda w: f"results/data/{w.scale}/{spec_of(w)['data']['name']}/manifest.json",
+        sources=lambda w: or_one_line(inputs.run_sources, spec_of(w)),
+    output:
+        metrics="results/runs/{scale}/{study}/{ablation}/{arm}/seed{seed}/metrics.json",
+    log:
+        "results/logs/{scale}/train/{study}/{ablation}/{arm}/seed{seed}.log",
+    conda:
+        "../../environment.yml"
+    threads: lambda w: spec_of(w)["threads"]
+    resources:
+        gpu=GPUS_PER_RUN,
+    params:
+        spec=lambda w: experiments.digest(spec_of(w)),
+        device=config["device"],
+    shell:
+        "python -m plugins.runner {output.metrics:q} --data {input.data:q} --device {params.device} --spec {params.spec}"
+        " &> {log:q}"
