@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Transform
 
-from analysis import loading, reference, stats, style, summary, text
+from analysis import kernels, loading, reference, stats, style, summary, text
 from analysis.loading import Ablation, AnalysisError
 from analysis.summary import ArmSummary
 
@@ -107,13 +107,13 @@ def tradeoff(frame: pd.DataFrame, ablations: list[Ablation], base: Path) -> None
             panels.setdefault(ablation.panel, []).append(ablation)
     groups = list(panels.values()) or [ablations[:1]]
     with style.figure(len(groups), height=4.4) as (made, axes):
-        style.footer(made, f"{_source(frame, ablations)} · {BARS}{_geometry(frame, ablations)}")
+        style.footer(made, f"{source_line(frame, ablations)} · {BARS}{_geometry(frame, ablations)}")
         for panel, group in zip(axes, groups, strict=True):
             draw_tradeoff(panel, frame, group)
         style.save(made, base)
 
 
-def _source(frame: pd.DataFrame, ablations: list[Ablation]) -> str:
+def source_line(frame: pd.DataFrame, ablations: list[Ablation]) -> str:
     return summary.provenance_line(_rows(frame, ablations))
 
 
@@ -135,7 +135,7 @@ def differences(frame: pd.DataFrame, ablations: list[Ablation], base: Path, expe
     groups = [(a, arms) for a, arms in groups if arms]
     lines = sum(len(arms) + 1 for _, arms in groups)
     with style.figure(1, width=6.4, height=1.5 + 0.23 * max(lines, 4)) as (made, (axes,)):
-        style.footer(made, f"{_source(frame, ablations)} · published differences are of their own scale")
+        style.footer(made, f"{source_line(frame, ablations)} · published differences are of their own scale")
         if not groups:
             style.empty(axes, "no finished run")
         else:
@@ -201,100 +201,6 @@ def _row(axes: Axes) -> Transform:
     return axes.get_yaxis_transform()
 
 
-def single_kernel(ablation: Ablation, arm: str) -> tuple[int, str] | None:
-    """(kernel size, series name) of an arm whose `set` asks for one convolution kernel; None for the others."""
-    words = ablation.arms[arm].set if arm in ablation.arms else {}
-    convolution = words.get("convolution") if isinstance(words, dict) else None
-    kernels = convolution.get("kernels") if isinstance(convolution, dict) else None
-    if not isinstance(kernels, list) or len(kernels) != 1 or convolution.get("per_layer"):
-        return None
-    kind = {"standard": "standard convolution"}.get(convolution.get("kind"), "depthwise convolution")
-    ffn = {"shared": ", FFN input shared", "none": ", no FFN"}.get(words.get("ffn"), "")
-    return int(kernels[0]), f"{kind}, {convolution.get('projection', 'shared')} projection{ffn}"
-
-
-def kernels(frame: pd.DataFrame, ablations: list[Ablation], base: Path, experiments: Path) -> None:
-    """Metric against kernel size, and beside it the difference to the arm without convolution, ours and the paper's."""
-    pairs = [(a, arm, single_kernel(a, arm.arm)) for a, arm in finished(frame, ablations)]
-    pairs = [(a, arm, found) for a, arm, found in pairs if found]
-    with style.figure(2 if pairs else 1, width=4.4, height=4.0) as (made, axes):
-        style.footer(made, f"{_source(frame, ablations)} · {BARS}")
-        if pairs:
-            home = max(dict.fromkeys(a for a, _, _ in pairs), key=lambda a: sum(pair[0] is a for pair in pairs))
-            _draw_kernels(axes, frame, home, pairs, reference.load(experiments, home.study))
-        else:
-            style.empty(axes[0], "no finished run with a single kernel")
-        style.save(made, base)
-
-
-def _draw_kernels(axes: list[Axes], frame: pd.DataFrame, home: Ablation, pairs: list, references: list) -> None:
-    left, right = axes
-    metric = pairs[0][1].metric
-    series = {}
-    for ablation, arm, (size, name) in pairs:
-        series.setdefault(name, []).append((size, ablation, arm))
-    for index, (name, members) in enumerate(series.items()):
-        members.sort(key=lambda member: member[0])
-        colour, marker = style.PALETTE[index % 7], style.MARKERS[index % 7]
-        sizes = [size for size, _, _ in members]
-        bars = [0 if math.isnan(arm.half_width) else arm.half_width for _, _, arm in members]
-        left.errorbar(
-            sizes, [arm.mean for _, _, arm in members], bars, color=colour, marker=marker, capsize=2, ms=5, label=name
-        )
-        _draw_kernel_differences(right, frame, members, references, home, metric, colour, marker)
-    for number, arm in enumerate(a for a in summary.summarise(frame, home) if a.n and not single_kernel(home, a.arm)):
-        dashes = style.DASHES[number % len(style.DASHES)]
-        left.axhline(arm.mean, color=style.FRONTIER, linewidth=1, linestyle=dashes, label=arm.label, zorder=1)
-    right.axhline(0, color=style.FRONTIER, linewidth=0.8, zorder=1)
-    right.plot([], [], color="#7F7F7F", marker="o", ms=5, label="ours, 95 % interval")
-    right.plot([], [], color="#7F7F7F", marker="o", ms=5, mfc="none", linestyle=":", label="paper, its own scale")
-    ticks = sorted({size for members in series.values() for size, _, _ in members})
-    for panel in axes:
-        panel.set_xscale("log", base=2)
-        panel.set_xticks(ticks, [str(tick) for tick in ticks])
-        panel.xaxis.set_minor_locator(NullLocator())
-        panel.set_xlabel("kernel size (positions)")
-        panel.margins(x=0.1, y=0.12)
-        panel.legend(loc="upper left", bbox_to_anchor=(0, -0.17), borderaxespad=0)
-    left.set_ylabel(text.metric_label(metric))
-    right.set_ylabel(f"difference to {_baseline_label(home)} ({text.metric_name(metric)})")
-    left.set_title("metric")
-    right.set_title("difference")
-
-
-def _draw_kernel_differences(
-    axes: Axes,
-    frame: pd.DataFrame,
-    members: list,
-    references: list,
-    home: Ablation,
-    metric: str,
-    colour: str,
-    marker: str,
-) -> None:
-    """Differences to the baseline of `home`, on shared seeds, and the published ones of the same pairs."""
-    column = summary.column_of(metric)
-    base = summary.per_seed(summary.arm_rows(frame, home.study, home.name, home.baseline), column)
-    said_base = [
-        r for r in reference.of_arm(references, home, home.baseline) if r.kind == "paper" and r.metric == metric
-    ]
-    ours, theirs = [], []
-    for size, ablation, arm in members:
-        values = summary.per_seed(summary.arm_rows(frame, ablation.study, ablation.name, arm.arm), column)
-        found = stats.paired_difference(values, base)
-        if found.n:
-            reach = (found.mean - found.low, found.high - found.mean) if found.has_interval else (0, 0)
-            ours.append((size, found.mean, *reach))
-        said = [r for r in reference.of_arm(references, ablation, arm.arm) if r.kind == "paper" and r.metric == metric]
-        if said and said_base and not said[0].unread:
-            theirs.append((size, said[0].value - said_base[0].value))
-    if ours:
-        sizes, means, below, above = zip(*ours, strict=True)
-        axes.errorbar(sizes, means, (below, above), color=colour, marker=marker, capsize=2, ms=5)
-    if theirs:
-        axes.plot(*zip(*theirs, strict=True), color=colour, marker=marker, ms=5, mfc="none", linestyle=":")
-
-
 def read_curve(path: Path, key: str) -> list[tuple[float, float]]:
     """(update, value) of the lines of a curves.jsonl that hold `key`; lines that cannot be read are passed over."""
     points = []
@@ -316,7 +222,7 @@ def curves(frame: pd.DataFrame, ablations: list[Ablation], base: Path, runs: Pat
     pairs = finished(frame, ablations)
     drawn = 0
     with style.figure(1, width=6.4, height=4.4) as (made, (axes,)):
-        style.footer(made, f"{_source(frame, ablations)} · lowest finished seed of each arm")
+        style.footer(made, f"{source_line(frame, ablations)} · lowest finished seed of each arm")
         for _, arm in pairs:
             folder = runs / sorted(arm.runs)[0] / f"seed{arm.seeds[0]}" if runs else None
             points = read_curve(folder / "curves.jsonl", "train_loss") if folder else []
@@ -354,7 +260,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def applicable(ablations: list[Ablation], runs: Path | None) -> list[str]:
     """Kinds of figure that make sense for a study."""
-    sizes = {found[0] for a in ablations for arm in a.arms if (found := single_kernel(a, arm))}
+    sizes = {found[0] for a in ablations for arm in a.arms if (found := kernels.single_kernel(a, arm))}
     return ["tradeoff", "differences"] + ["kernels"] * (len(sizes) > 1) + ["curves"] * (runs is not None)
 
 
@@ -367,7 +273,7 @@ def draw(
     elif kind == "differences":
         differences(frame, ablations, base, experiments)
     elif kind == "kernels":
-        kernels(frame, ablations, base, experiments)
+        kernels.draw(frame, finished(frame, ablations), ablations, base, experiments, source_line(frame, ablations))
     elif kind == "curves":
         curves(frame, ablations, base, runs)
     else:

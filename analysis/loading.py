@@ -49,7 +49,10 @@ class Arm:
 
 @dataclass(frozen=True, eq=False)
 class Ablation:
-    """One ablation file. `panel` is the title of its panel in the trade-off figure (default: the task)."""
+    """One ablation file. `panel` is the title of its panel in the trade-off figure (default: the task).
+
+    `names` gives, for each arm, all (ablation, arm) of the study that stand for the same runs (`same_as`), itself included.
+    """
 
     study: str
     name: str
@@ -59,6 +62,12 @@ class Ablation:
     baseline: str
     panel: str
     arms: Mapping[str, Arm]
+    names: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
+
+    def home(self, arm: str) -> tuple[str, str]:
+        """(ablation, arm) whose folder holds the runs of an arm."""
+        same_as = self.arms[arm].same_as
+        return tuple(same_as.split("/", 1)) if same_as and "/" in same_as else (self.name, arm)
 
 
 def slug(arm: str) -> str:
@@ -149,6 +158,12 @@ def load_ablations(experiments: Path) -> dict[tuple[str, str], Ablation]:
     for path in sorted(experiments.glob("*/ablations/*.yaml")):
         study, name = path.parent.parent.name, path.stem
         found[study, name] = _ablation(path, study, name, read_yaml(path))
+    at_home = {}
+    for ablation in found.values():
+        for arm in ablation.arms:
+            at_home.setdefault((ablation.study, *ablation.home(arm)), set()).add((ablation.name, arm))
+    for ablation in found.values():
+        ablation.names.update({arm: at_home[ablation.study, *ablation.home(arm)] for arm in ablation.arms})
     return found
 
 

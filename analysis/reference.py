@@ -85,12 +85,10 @@ def _reference(path: Path, line: int, row: Mapping[str, str]) -> Reference:
 
 
 def of_arm(references: list[Reference], ablation: Ablation, arm: str) -> list[Reference]:
-    """Rows of an arm, and those of the arm whose runs it shares."""
-    keys = {(ablation.name, arm)}
-    shared = ablation.arms[arm].same_as if arm in ablation.arms else None
-    if shared and "/" in shared:
-        keys.add(tuple(shared.split("/", 1)))
-    return [reference for reference in references if (reference.ablation, reference.arm) in keys]
+    """Rows of an arm under any of its names, those of this ablation first."""
+    names = ablation.names.get(arm, {(ablation.name, arm)})
+    rows = [reference for reference in references if (reference.ablation, reference.arm) in names]
+    return sorted(rows, key=lambda row: row.ablation != ablation.name)
 
 
 def published(references: list[Reference], ablation: Ablation, arm: str, metric: str, kind: str) -> list[Published]:

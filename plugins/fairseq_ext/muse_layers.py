@@ -42,7 +42,8 @@ def kernels_by_layer(cfg, layers: int) -> list[list[int]]:
     if not cfg.convolution_per_layer:
         return [list(cfg.convolution_kernels)] * layers
     if len(cfg.convolution_per_layer) != layers:
-        raise ValueError(f"convolution_per_layer {list(cfg.convolution_per_layer)} must have one size for each of {layers} layers")
+        sizes = list(cfg.convolution_per_layer)
+        raise ValueError(f"convolution_per_layer {sizes} must have one size for each of {layers} layers")
     return [[kernel] for kernel in cfg.convolution_per_layer]
 
 

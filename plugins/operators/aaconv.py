@@ -17,8 +17,8 @@ Departures and choices where the paper leaves room:
 
 The relative logits of query i depend on the key through its column or its row alone, so they are two thin tables a
 query (W and H numbers). The fast form adds them while the logits of a block of queries lie in the cache, and computes
-the blocks again in
-the backward pass: nothing of size (HW)^2 is kept. It is a custom torch operator, so `torch.compile` sees one node.
+the blocks again in the backward pass: nothing of size (HW)^2 is kept. It is a custom torch operator, so `torch.compile`
+sees one node.
 """
 
 from __future__ import annotations

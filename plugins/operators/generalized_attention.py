@@ -466,11 +466,17 @@ class GeneralizedAttention(nn.Module):
             out = self.product_attention(v, columns, rows, saliency)
         return out.to(value.dtype).unflatten(0, (n, m))
 
+    @staticmethod
+    def spread(saliency: Tensor) -> float:
+        """Largest difference of E3 between keys of one head."""
+        with torch.no_grad():
+            return float((saliency.amax(-1) - saliency.amin(-1)).max())
+
     def product_attention(self, v: Tensor, columns: Tensor, rows: Tensor, saliency: Tensor | None) -> Tensor:
         """Without E1, weights are products: exp(column) exp(row) exp(saliency)."""
         if saliency is None:
             return PRODUCT_AVERAGE(v.contiguous(), columns.softmax(-1), rows.softmax(-1))
-        if torch.compiler.is_compiling() or float((saliency.amax(-1) - saliency.amin(-1)).max()) > SAFE_RANGE:
+        if torch.compiler.is_compiling() or self.spread(saliency) > SAFE_RANGE:
             # The product could be nothing in float32 while the sum of its logits is not: leave it to the softmax of sums.
             feature = v.new_zeros(v.shape[2])
             feature[0] = 1

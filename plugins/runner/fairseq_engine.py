@@ -217,7 +217,7 @@ def _model_options(model: dict, train: dict) -> dict:
     if not model.get("parallel", False):
         if convolution or ffn != "own":
             raise UserError(
-                "model.parallel: false is the plain Transformer, without convolution and with its own ffn; set it to true"
+                "model.parallel: false is the plain Transformer: no convolution, its own ffn; set parallel to true"
             )
         return {"arch": "transformer", **shape}
     if ffn == "shared" and not convolution:

@@ -214,8 +214,14 @@ def _priority(found: dict[str, dict], home: tuple[str, str], body: dict) -> str:
     return body.get("priority") or found[home[0]]["arms"][home[1]].get("priority", "extra")
 
 
+def _number(seed: Any) -> Any:
+    """snakemake reads the list of --config 'seeds=[1,2]' as text."""
+    return int(seed) if isinstance(seed, str) and seed.isdecimal() else seed
+
+
 def runs_table(config: dict) -> list[Run]:
     """The runs that a configuration asks for, in the order of the files. Raises UserError on any fault of a file."""
+    config = config | {"seeds": [_number(seed) for seed in config.get("seeds") or []]}
     validate(config, "config", Path("configuration"))
     table = []
     for study in config["studies"]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import collect, figures, loading, style
+from analysis import collect, figures, kernels, loading, style
 from tests.unit import analysis_samples as samples
 
 
@@ -83,7 +83,7 @@ def test_single_kernels_are_read_from_the_arm(words, found, tmp_path):
     arms = {"x": {"set": words}}
     content = {"branches": {"title": "t", "task": "translation", "baseline": "x", "arms": arms}}
     ablation = loading.load_ablations(samples.write_experiments(tmp_path, muse=content))["muse", "branches"]
-    single = figures.single_kernel(ablation, "x")
+    single = kernels.single_kernel(ablation, "x")
     assert (single[0] if single else None) == found
 
 

@@ -66,6 +66,10 @@ def test_core_arms_and_seeds_become_runs(toy):
     assert table[4].metrics == table[2].metrics
 
 
+def test_seeds_as_the_command_line_gives_them(toy):
+    assert {run.seed for run in spec.runs_table(CONFIG | {"seeds": ["3", "4"]})} == {3, 4}
+
+
 def test_arms_by_name_and_all(toy):
     assert {run.arm for run in spec.runs_table(CONFIG | {"arms": ["00*"]})} == {"0010", "0010+dcn"}
     assert len(spec.runs_table(CONFIG | {"arms": "all"})) == 4
@@ -128,7 +132,7 @@ def test_a_faulty_ablation_is_one_line(toy, name):
         ({"scale": "small"}, ["translation-small.yaml", "no recipe for scale 'small'", "mini"]),
         ({"studies": ["toi"]}, ["toi", "did you mean 'toy'"]),
         ({"sede": [1]}, ["sede", "did you mean 'seeds'"]),
-        ({"seeds": "1"}, ["seeds"]),
+        ({"seeds": "x"}, ["seeds"]),
         ({"arms": ["nothing"]}, ["nothing", "selects no arm"]),
         ({"arms": [10]}, ["arms"]),
     ],

@@ -4,6 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 # The packages of this checkout come first, whatever else is installed.
@@ -90,9 +91,9 @@ def show_gaps():
     """After a failure: the same tables and figures from what there is, with the gaps shown as `failed` or `missing`."""
     if config.get("keep_gaps"):
         return
-    subprocess.run(
-        [sys.executable, "-m", "snakemake", "--nolock", "--quiet", "all", "--cores", "1", "--config"]
-        + [f"{key}={json.dumps(value)}" for key, value in (config | {"keep_gaps": True}).items()],
-        check=False,
-    )
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as settings:
+        json.dump(config | {"keep_gaps": True}, settings)
+        settings.flush()
+        again = ["snakemake", "--nolock", "--quiet", "all", "--cores", "1", "--configfile", settings.name]
+        subprocess.run([sys.executable, "-m", *again], check=False)
     subprocess.run([sys.executable, "-m", "analysis.status"], check=False)
