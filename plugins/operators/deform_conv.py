@@ -260,7 +260,7 @@ class DeformConv1d(nn.Module):
             cached = incremental_state[self.state_key]["input"]
             incremental_state[self.state_key] = {"input": cached.index_select(1, new_order)}
 
-    def macs(self, x: Tensor, *unused: object) -> int:
+    def macs(self, x: Tensor, *unused: object, **unused_options: object) -> int:
         """Multiply-adds of the forward, whole batch: offsets, two an interpolated sample, and the taps."""
         sampling = self.kernel_size * self.in_channels * 3
         return x.shape[0] * x.shape[1] * (sampling + self.tap_macs())

@@ -250,7 +250,7 @@ class DynamicConvBlock1d(nn.Module):
             x = x.masked_fill(key_padding_mask.t().unsqueeze(-1), 0)
         return self.out_proj(self.conv(x, incremental_state))
 
-    def macs(self, x: Tensor, *unused: object) -> int:
+    def macs(self, x: Tensor, *unused: object, **unused_options: object) -> int:
         """Multiply-adds of the forward, whole batch."""
         return 3 * x.shape[0] * x.shape[1] * x.shape[2] ** 2 + self.conv.macs(x)
 

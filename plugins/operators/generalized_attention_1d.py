@@ -207,7 +207,7 @@ class GeneralizedAttention1d(nn.Module):
         y = (probabilities @ v).expand(-1, -1, length, -1)
         return y.permute(2, 0, 1, 3).flatten(2), weights
 
-    def macs(self, x: Tensor, memory: Tensor | None = None, *unused: object) -> int:
+    def macs(self, x: Tensor, memory: Tensor | None = None, *unused: object, **unused_options: object) -> int:
         """Multiply-adds of the forward, whole batch and full T x S maps; softmax and additions left out."""
         length, batch, c = x.shape
         total = length if memory is None else memory.shape[0]

@@ -256,7 +256,7 @@ class MuseAttention(nn.Module):
         c = F.pad(c, (0, 0, 0, 0, max(left - history, 0), kernel - 1 - left))[max(history - left, 0) :]
         return F.conv1d(c.permute(1, 2, 0), weight).permute(2, 0, 1)
 
-    def macs(self, x: Tensor, *unused: object) -> int:
+    def macs(self, x: Tensor, *unused: object, **unused_options: object) -> int:
         """Multiply-adds of the forward on T x N x C, whole batch and full T x T maps; softmax and additions left out."""
         length, batch, c = x.shape
         per_position = 3 * c * c + 2 * length * c + self.out_proj.in_features * c

@@ -194,3 +194,11 @@ def test_no_registry_host_is_named():
         path = REPOSITORY / name
         if path.suffix in {".py", ".md", ".toml", ".lock", ".yml", ".yaml", ".smk"} or path.name == "Makefile":
             assert host not in path.read_text(errors="replace"), name
+
+
+def test_macs_of_an_operator_that_is_called_with_keywords():
+    from plugins.operators.muse import MuseAttention
+
+    branch = MuseAttention(8, 2, kernels=[3])
+    x, padding = torch.ones(5, 2, 8), torch.zeros(2, 5, dtype=torch.bool)
+    assert measure.count_macs(branch, lambda: branch(x, key_padding_mask=padding)) == branch.macs(x) > 0
