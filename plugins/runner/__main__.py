@@ -107,6 +107,7 @@ def _one_line(error: BaseException) -> str:
 
 def _run(spec: dict, data: Path, run_dir: Path, kind: str) -> dict:
     begin, started = time.perf_counter(), state.now()
+    commit, dirty = provenance.commit()
     manifest = _manifest(data)
     (run_dir / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     engine = importlib.import_module(ENGINES[spec["engine"]])
@@ -125,7 +126,6 @@ def _run(spec: dict, data: Path, run_dir: Path, kind: str) -> dict:
     cost = timed("measure", lambda: _measure(engine, spec, data, kind))
     total = time.perf_counter() - begin
     walls |= {"outside": round(total - sum(walls.values()), 2), "total": round(total, 2)}
-    commit, dirty = provenance.commit()
     identity = {key: spec[key] for key in ("scale", "study", "ablation", "arm", "seed", "task", "engine")}
     return identity | {
         "schema": 1,
