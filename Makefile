@@ -48,7 +48,7 @@ $(STAMP): requirements.lock pyproject.toml
 	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(VENV)/uv.lock.txt
 	printf '%s\n' $(FROM_SOURCE) > $(VENV)/from_source.txt
-	install="$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --require-hashes -r requirements.lock"
+	install="$(BIN)/uv pip install --python $(BIN)/python --quiet --compile-bytecode --no-deps --require-hashes -r requirements.lock"
 	echo "installing the pinned packages"
 	$$install --excludes $(VENV)/from_source.txt
 	echo "building mmcv and fairseq from source (10 to 15 minutes on two cores, seconds when cached)"

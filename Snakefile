@@ -10,10 +10,16 @@ configfile: "experiments/config.yaml"
 include: "workflow/rules/common.smk"
 
 
+for extra in sorted(Path("experiments").glob("*/rules.smk")):
+
+    include: str(extra.resolve())
+
+
 ##### targets #####
 
 
 rule all:
+    """Every study of the configuration, up to the report."""
     default_target: True
     input:
         f"results/{SCALE}/report.html",
@@ -24,17 +30,21 @@ for study in ALL_STUDIES:
     rule:
         name:
             study
+        message:
+            "One study: its runs, tables, figures and verdicts."
         input:
             study_outputs(SCALE, study),
 
 
 rule figures:
+    """Tables, figures and reports of the published results, without training."""
     input:
         [study_outputs(f"published/{scale}", study) for scale in PUBLISHED for study in PUBLISHED[scale]],
         [f"results/published/{scale}/report.html" for scale in PUBLISHED],
 
 
 rule report:
+    """The report of the configuration's scale."""
     input:
         f"results/{SCALE}/report.html",
 
@@ -46,11 +56,6 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/report.smk"
-
-
-for extra in sorted(Path("experiments").glob("*/rules.smk")):
-
-    include: str(extra.resolve())
 
 
 onerror:

@@ -9,6 +9,7 @@ curves       training curves from the run folders, when --runs is given
 import json
 import math
 import re
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,6 +27,7 @@ PUBLISHED = {
     "paper": ("D", style.PALETTE[1], "paper"),
     "official": ("s", style.PALETTE[2], "official code or toolbox"),
 }
+HEADER_WIDTH = 76  # characters
 BARS = f"bars: 95 % t interval, {stats.MIN_SEEDS} seeds or more"
 
 
@@ -47,8 +49,8 @@ def series_name(ablation: Ablation, arm: ArmSummary) -> str:
     return f"{ablation.title}, + {suffix}" if suffix else ablation.title
 
 
-def draw_tradeoff(axes: Axes, frame: pd.DataFrame, ablations: list[Ablation]) -> None:
-    """One panel: a point per arm, labelled; baselines as stars; the frontier through the arms that no other beats."""
+def draw_tradeoff(axes: Axes, frame: pd.DataFrame, ablations: list[Ablation], series: list[str]) -> None:
+    """One panel: a labelled point per arm, the baseline as a star, the frontier through the arms that none beats."""
     pairs = [(a, arm) for a, arm in finished(frame, ablations) if not math.isnan(arm.costs["macs"])]
     axes.set_title(ablations[0].panel[:1].upper() + ablations[0].panel[1:])
     if not pairs:
@@ -56,47 +58,34 @@ def draw_tradeoff(axes: Axes, frame: pd.DataFrame, ablations: list[Ablation]) ->
         return
     divisor, unit = text.scaled([arm.costs["macs"] for _, arm in pairs], "MACs")
     at = [(arm.costs["macs"] / divisor, arm.mean) for _, arm in pairs]
-    baselines = _baseline_runs(frame, ablations)
-    series = list(dict.fromkeys(series_name(*pair) for pair in pairs))
+    baseline = main_baseline(ablations)
+    bars = []
     for (ablation, arm), (x, y) in zip(pairs, at, strict=True):
-        index = series.index(series_name(ablation, arm))
-        star = bool(arm.runs & baselines)
+        look = _look(series.index(series_name(ablation, arm)), ablation.home(arm.arm) == baseline)
+        axes.scatter(x, y, zorder=3, edgecolors="white", linewidths=0.7, **look)
         if not math.isnan(arm.half_width):
-            axes.errorbar(x, y, arm.half_width, color=style.PALETTE[index % 7], elinewidth=0.9, capsize=2, zorder=2)
-        axes.scatter(
-            x, y, s=120 if star else 36, marker="*" if star else style.MARKERS[index % 7], zorder=3,
-            color=style.PALETTE[index % 7], edgecolors="white", linewidths=0.7,
-        )  # fmt: skip
+            axes.errorbar(x, y, arm.half_width, color=look["color"], elinewidth=0.9, capsize=2, zorder=2)
+            bars.append(((x, y - arm.half_width), (x, y + arm.half_width)))
     best = [at[i] for i in stats.frontier([x for x, _ in at], [y for _, y in at])]
     axes.plot(*zip(*best, strict=True), color=style.FRONTIER, linewidth=1, linestyle=style.DASHES[0], zorder=1)
     axes.set_xlabel(f"multiply-adds of one forward pass ({unit})")
     axes.set_ylabel(text.metric_label(pairs[0][1].metric))
     axes.margins(x=0.14, y=0.14)
-    _tradeoff_legend(axes, series)
-    bars = [
-        ((x, y - arm.half_width), (x, y + arm.half_width))
-        for (_, arm), (x, y) in zip(pairs, at, strict=True)
-        if not math.isnan(arm.half_width)
-    ]
     labels = [(x, y, arm.label) for (_, arm), (x, y) in zip(pairs, at, strict=True)]
     style.place_labels(axes, labels, [*zip(best, best[1:], strict=False), *bars])
 
 
-def _baseline_runs(frame: pd.DataFrame, ablations: list[Ablation]) -> set[str]:
-    """Runs of the baselines of ablations whose baseline is their own: a shared one is the baseline of a part only."""
-    own = [a for a in ablations if a.baseline in a.arms and a.arms[a.baseline].same_as is None]
-    arms = [arm for a in own for arm in summary.summarise(frame, a) if arm.is_baseline]
-    return {run for arm in arms for run in arm.runs}
+def main_baseline(ablations: list[Ablation]) -> tuple[str, str]:
+    """(ablation, arm) that most of these ablations, the first of them in a tie, take as their baseline."""
+    homes = [a.home(a.baseline) for a in ablations if a.baseline in a.arms]
+    return max(dict.fromkeys(homes), key=homes.count, default=("", ""))
 
 
-def _tradeoff_legend(axes: Axes, series: list[str]) -> None:
-    handles = [
-        axes.scatter([], [], s=36, marker=style.MARKERS[i % 7], color=style.PALETTE[i % 7], label=name)
-        for i, name in enumerate(series)
-    ]
-    handles.append(axes.scatter([], [], s=90, marker="*", color="#7F7F7F", label="baseline"))
-    handles += axes.plot([], [], color=style.FRONTIER, linewidth=1, linestyle=style.DASHES[0], label="Pareto frontier")
-    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2, borderaxespad=0)
+def _look(index: int, is_baseline: bool) -> dict:
+    colour = style.PALETTE[index % 7]
+    return {"s": 130, "marker": "*", "color": colour} if is_baseline else {
+        "s": 36, "marker": style.MARKERS[index % 7], "color": colour
+    }  # fmt: skip
 
 
 def tradeoff(frame: pd.DataFrame, ablations: list[Ablation], base: Path) -> None:
@@ -106,10 +95,17 @@ def tradeoff(frame: pd.DataFrame, ablations: list[Ablation], base: Path) -> None
         if not summary.ablation_rows(frame, ablation).empty:
             panels.setdefault(ablation.panel, []).append(ablation)
     groups = list(panels.values()) or [ablations[:1]]
-    with style.figure(len(groups), height=4.4) as (made, axes):
+    series = list(dict.fromkeys(series_name(*pair) for group in groups for pair in finished(frame, group)))
+    columns = 2 if max(map(len, series), default=0) < 40 else 1
+    width = 5.4 if len(groups) > 1 else 6.4
+    with style.figure(len(groups), width, 4.2, legend=-(-(len(series) + 2) // columns)) as (made, axes, key):
         style.footer(made, f"{source_line(frame, ablations)} · {BARS}{_geometry(frame, ablations)}")
         for panel, group in zip(axes, groups, strict=True):
-            draw_tradeoff(panel, frame, group)
+            draw_tradeoff(panel, frame, group, series)
+        handles = [key.scatter([], [], label=name, **_look(index, False)) for index, name in enumerate(series)]
+        handles.append(key.scatter([], [], s=100, marker="*", color="#7F7F7F", label="baseline"))
+        handles += key.plot([], [], color=style.FRONTIER, lw=1, linestyle=style.DASHES[0], label="Pareto frontier")
+        style.legend(key, handles, columns)
         style.save(made, base)
 
 
@@ -133,44 +129,49 @@ def differences(frame: pd.DataFrame, ablations: list[Ablation], base: Path, expe
     references = reference.load(experiments, ablations[0].study)
     groups = [(a, [arm for arm in summary.summarise(frame, a) if not arm.is_baseline]) for a in ablations]
     groups = [(a, arms) for a, arms in groups if arms]
-    lines = sum(len(arms) + 1 for _, arms in groups)
-    with style.figure(1, width=6.4, height=1.5 + 0.23 * max(lines, 4)) as (made, (axes,)):
+    lines = sum(len(arms) + 2 for _, arms in groups)
+    with style.figure(1, width=6.4, height=1.1 + 0.22 * max(lines, 4), legend=1) as (made, (axes,), key):
         style.footer(made, f"{source_line(frame, ablations)} · published differences are of their own scale")
-        if not groups:
-            style.empty(axes, "no finished run")
+        if groups:
+            drawn = _draw_differences(axes, groups, references)
+            ours = ("o", style.PALETTE[0], style.PALETTE[0], "ours, 95 % interval of the paired difference")
+            theirs = [(mark, "none", colour, name) for kind, (mark, colour, name) in PUBLISHED.items() if kind in drawn]
+            handles = [
+                key.scatter([], [], s=30, marker=mark, facecolors=face, edgecolors=edge, label=name)
+                for mark, face, edge, name in (ours, *theirs)
+            ]
+            style.legend(key, handles, len(handles))
         else:
-            _draw_differences(axes, groups, references)
+            style.empty(axes, "no finished run")
         style.save(made, base)
 
 
-def _draw_differences(axes: Axes, groups: list, references: list) -> None:
-    ticks, names, drawn, y = [], [], set(), 0
+def _draw_differences(axes: Axes, groups: list, references: list) -> set[str]:
+    """Draws all rows below the headers of their ablations; returns the kinds of published differences among them."""
+    ticks, names, drawn, y = [], [], set(), 0.0
     for ablation, arms in groups:
-        header = f"{ablation.title}, against {_baseline_label(ablation)}"
-        plain = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-        axes.text(0.01, -y, header, fontsize=8, fontweight="bold", va="center", transform=_row(axes), bbox=plain)
-        y += 1
+        header = textwrap.wrap(f"{ablation.title} (against {_baseline_label(ablation)})", HEADER_WIDTH)
+        extra = 0.7 * (len(header) - 1)
+        look = {"fontsize": 7.5, "fontweight": "bold", "va": "center", "transform": _row(axes)}
+        axes.text(0.005, -y - extra / 2, "\n".join(header), **look).set_in_layout(False)
+        axes.axhspan(-y - extra - 0.5, -y + 0.5, color="#F2F2F2", linewidth=0, zorder=0)
+        y += extra
         for arm in arms:
+            y += 1
             ticks.append(-y)
             names.append(arm.label)
             drawn |= _draw_difference(axes, ablation, arm, references, -y)
-            y += 1
+        y += 1.4
     axes.axvline(0, color=style.FRONTIER, linewidth=0.8, zorder=1)
     axes.set_yticks(ticks, names)
-    axes.set_ylim(-y + 0.3, 0.7)
+    axes.set_ylim(-y + 0.7, 0.6)
     axes.grid(axis="y", visible=False)
+    axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     metrics = dict.fromkeys(text.metric_label(arm.metric) for _, arms in groups for arm in arms if arm.metric)
     axes.set_xlabel(f"difference to the baseline, {', '.join(metrics) or 'metric'}")
     axes.margins(x=0.08)
-    ours = ("o", style.PALETTE[0], style.PALETTE[0], "ours, 95 % interval of the paired difference")
-    theirs = [(marker, "none", colour, name) for kind, (marker, colour, name) in PUBLISHED.items() if kind in drawn]
-    handles = [
-        axes.scatter([], [], s=30, marker=marker, facecolors=face, edgecolors=edge, label=label)
-        for marker, face, edge, label in (ours, *theirs)
-    ]
-    below = -0.55 / (1.5 + 0.23 * y) - 0.06
-    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, below), ncols=3, borderaxespad=0)
+    return drawn
 
 
 def _baseline_label(ablation: Ablation) -> str:
@@ -221,7 +222,7 @@ def curves(frame: pd.DataFrame, ablations: list[Ablation], base: Path, runs: Pat
     """Training loss against updates of each arm's lowest finished seed, from the run folders below `runs`."""
     pairs = finished(frame, ablations)
     drawn = 0
-    with style.figure(1, width=6.4, height=4.4) as (made, (axes,)):
+    with style.figure(1, width=6.4, height=4.4, legend=-(-len(pairs) // 4)) as (made, (axes,), key):
         style.footer(made, f"{source_line(frame, ablations)} · lowest finished seed of each arm")
         for _, arm in pairs:
             folder = runs / sorted(arm.runs)[0] / f"seed{arm.seeds[0]}" if runs else None
@@ -234,7 +235,7 @@ def curves(frame: pd.DataFrame, ablations: list[Ablation], base: Path, runs: Pat
             axes.set_xlabel("update")
             axes.set_ylabel("training loss")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.legend(ncols=2)
+            style.legend(key, axes.get_legend_handles_labels()[0], 4)
         else:
             style.empty(axes, "no training curves")
         style.save(made, base)

@@ -50,27 +50,30 @@ def draw(
         found = single_kernel(ablation, arm.arm)
         if found:
             series.setdefault(found[1], []).append((found[0], ablation, arm))
-    with style.figure(2 if series else 1, width=4.4, height=4.2) as (made, axes):
+    none = without_convolution(ablations)
+    lines = _lines(finished, none)
+    rows = -(-(len(series) + len(lines) + 2) // 2)
+    with style.figure(2 if series else 1, width=4.4, height=3.8, legend=rows) as (made, axes, key):
         style.footer(made, f"{source} · bars: 95 % interval, {stats.MIN_SEEDS} seeds or more")
         if series:
-            none = without_convolution(ablations)
-            _draw_metric(axes[0], series, _lines(finished, series, none))
+            _draw_metric(axes[0], series, lines)
             _draw_differences(axes[1], frame, series, none, reference.load(experiments, ablations[0].study))
             _finish(axes, sorted({size for members in series.values() for size, _, _ in members}))
+            style.legend(key, [h for panel in axes for h in panel.get_legend_handles_labels()[0]], 2)
         else:
             style.empty(axes[0], "no finished run with a single kernel")
         style.save(made, base)
 
 
-def _lines(finished: list, series: dict[str, list[Member]], none: tuple[Ablation, str] | None) -> list[ArmSummary]:
-    """Arms drawn as lines: no convolution, then those with several kernels."""
-    pairs = [
-        (a, arm)
-        for a, arm in finished
-        if (a.arms[arm.arm].set.get("convolution") or {}) and a.arms[arm.arm].set.get("ffn") is None
-    ]
-    several = [arm for a, arm in pairs if single_kernel(a, arm.arm) is None]
-    plain = [arm for a, arm in finished if none and (a.name, arm.arm) in none[0].names[none[1]]]
+def _lines(finished: list, none: tuple[Ablation, str] | None) -> list[ArmSummary]:
+    """Arms drawn as lines: no convolution, then those with several kernels and an FFN of their own."""
+    plain, several = [], []
+    for ablation, arm in finished:
+        words = ablation.arms[arm.arm].set if arm.arm in ablation.arms else {}
+        if none and (ablation.name, arm.arm) in none[0].names[none[1]]:
+            plain.append(arm)
+        elif words.get("convolution") and "ffn" not in words and single_kernel(ablation, arm.arm) is None:
+            several.append(arm)
     return plain + several
 
 
@@ -148,4 +151,3 @@ def _finish(axes: list[Axes], ticks: list[int]) -> None:
         panel.xaxis.set_minor_locator(NullLocator())
         panel.set_xlabel("kernel size (positions)")
         panel.margins(x=0.1, y=0.12)
-        panel.legend(loc="upper left", bbox_to_anchor=(0, -0.17), borderaxespad=0)

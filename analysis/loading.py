@@ -51,7 +51,7 @@ class Arm:
 class Ablation:
     """One ablation file. `panel` is the title of its panel in the trade-off figure (default: the task).
 
-    `names` gives, for each arm, all (ablation, arm) of the study that stand for the same runs (`same_as`), itself included.
+    `names` gives, for each arm, all (ablation, arm) of the study that stand for the same runs (`same_as`).
     """
 
     study: str

@@ -80,10 +80,16 @@ def notes(frame: pd.DataFrame) -> str:
         )
     leaves_out = _distinct(done, "cost.macs_leaves_out")
     lines.append(f"- Multiply-adds leave out: {leaves_out}." if leaves_out != "unknown" else "")
-    lines.append(
-        "- Latency and training-step times are of one machine under whatever load it had; compare them with care."
-    )
+    lines.append(f"- Latency and training-step times were measured {_load(done)}; compare them with care.")
     return "\n".join(line for line in lines if line) + "\n"
+
+
+def _load(done: pd.DataFrame) -> str:
+    """Under which load the costs were measured, e.g. "at load averages of 0.9 to 2.1"."""
+    if "cost.load_average" not in done or done["cost.load_average"].isna().all():
+        return "under an unknown load"
+    loads = done["cost.load_average"]
+    return f"at load averages of {loads.min():.1f} to {loads.max():.1f}"
 
 
 def part(path: Path) -> str:

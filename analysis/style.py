@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import textwrap
 import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -56,21 +57,37 @@ RC = {
 
 
 @contextmanager
-def figure(columns: int, width: float = 5.4, height: float = 4.0, **options: object):
-    """(figure, axes list) in the house style, closed afterwards; sizes in inches, `width` per column."""
+def figure(columns: int, width: float = 5.4, height: float = 4.0, legend: int = 0):
+    """(figure, panels, key) in the house style, closed afterwards; sizes in inches, `width` per column.
+
+    `key` is an empty strip below the panels for a legend of `legend` lines, so that its width cannot squeeze them.
+    """
+    strip = 0.2 * legend + 0.05
     with plt.rc_context({**matplotlib.rcParamsDefault, "backend": "agg", **RC}):
-        made, axes = plt.subplots(
-            1, columns, figsize=(width * columns, height), squeeze=False, layout="constrained", **options
-        )
+        made = plt.figure(figsize=(width * columns, height + strip), layout="constrained")
+        grid = made.add_gridspec(2, columns, height_ratios=[height - 0.3, strip])
+        panels = [made.add_subplot(grid[0, column]) for column in range(columns)]
+        key = made.add_subplot(grid[1, :])
+        key.set_axis_off()
         try:
-            yield made, list(axes[0])
+            yield made, panels, key
         finally:
             plt.close(made)
 
 
+def legend(key: Axes, handles: Sequence, columns: int) -> None:
+    """Puts a legend into the strip below the panels, filled row by row."""
+    rows = -(-len(handles) // columns)
+    by_row = [handles[row * columns + column] for column in range(columns) for row in range(rows)
+              if row * columns + column < len(handles)]  # fmt: skip
+    made = key.legend(handles=by_row, loc="upper left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0)
+    made.set_in_layout(False)
+
+
 def footer(made: Figure, line: str) -> None:
-    """One small line below the axes: what the numbers are and where they come from."""
-    made.supxlabel(line, fontsize=6.5, color="#666666", x=0.01, ha="left")
+    """Small lines below the axes: what the numbers are and where they come from."""
+    wrapped = textwrap.fill(line, int(made.get_size_inches()[0] * 19))
+    made.supxlabel(wrapped, fontsize=6.5, color="#666666", x=0.01, ha="left")
 
 
 def save(made: Figure, base: Path) -> None:
@@ -121,13 +138,15 @@ def place_labels(
         note.set_position(moves[best, :2])
         taken = np.vstack([taken, boxes[best]])
         if moves[best, 2] > 7:
-            _leader(axes, (x, y), boxes[best])
+            taken = np.vstack([taken, _along(axes, _leader(axes, (x, y), boxes[best]), unit)])
 
 
 def _moves(width: float, height: float) -> np.ndarray:
     """Rows (dx, dy, distance) in points: where the lower left corner of a label may stand, near its point first."""
     moves = []
-    for distance, (right, up) in itertools.product((6, 10, 15, 21, 28), itertools.product((1, 0, -1), (0, 1, -1))):
+    for distance, (right, up) in itertools.product(
+        (6, 10, 15, 21, 28, 38, 50), itertools.product((1, 0, -1), (0, 1, -1))
+    ):
         if right == up == 0:
             continue
         reach = distance * (0.7 if right and up else 1.0)
@@ -161,7 +180,8 @@ def _most_crowded_first(pixels: np.ndarray) -> list[int]:
     return sorted(range(len(pixels)), key=lambda i: (np.sort(apart[i])[1], i))
 
 
-def _leader(axes: Axes, point: tuple[float, float], box: np.ndarray) -> None:
+def _leader(axes: Axes, point: tuple[float, float], box: np.ndarray) -> tuple:
     near = np.clip(axes.transData.transform(point), box[:2], box[2:])
     end = axes.transData.inverted().transform(near)
     axes.plot(*zip(point, end, strict=True), color="#999999", linewidth=0.6, zorder=1.5, scalex=False, scaley=False)
+    return point, end

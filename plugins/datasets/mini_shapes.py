@@ -22,7 +22,7 @@ SPLITS = ("train", "val", "test")
 # of discs that have the area of an object. A scene gets `objects` objects or one fewer, where they find room.
 DEFAULTS = {
     "size": 96, "crop": 64, "train": 400, "val": 100, "test": 100, "per_class": 160,
-    "objects": 4, "smallest": 20.0, "largest": 36.0, "seed": 1,
+    "objects": 3, "smallest": 22.0, "largest": 40.0, "seed": 1,
 }  # fmt: skip
 PERIOD = 8.0  # of stripes and checks, pixels
 MARKER_RADIUS = 6

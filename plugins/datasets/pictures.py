@@ -29,7 +29,9 @@ def main(folder: Path) -> None:
 def scenes(path: Path, columns: int = 6, seed: int = 11) -> None:
     """Detection images with their boxes above, segmentation masks below."""
     rng = np.random.default_rng(seed)
-    figure, axes = plt.subplots(2, columns, figsize=(1.75 * columns, 3.8), gridspec_kw={"wspace": 0.04, "hspace": 0.04})
+    figure, axes = plt.subplots(
+        2, columns, figsize=(1.75 * columns, 3.55), gridspec_kw={"wspace": 0.04, "hspace": 0.04}
+    )
     classes = mini_shapes.CLASSES
     for above, below in axes.T:
         kinds, night = mini_shapes.draw(rng, 3)
@@ -47,7 +49,7 @@ def scenes(path: Path, columns: int = 6, seed: int = 11) -> None:
     _save(figure, path)
 
 
-def crops(path: Path, columns: int = 9, seed: int = 5) -> None:
+def crops(path: Path, columns: int = 7, seed: int = 5) -> None:
     """Classification images, a row a class."""
     rng = np.random.default_rng(seed)
     classes = mini_shapes.CLASSES
@@ -86,8 +88,10 @@ def alignment(path: Path) -> None:
         axis.plot([start, place], [0.96, 0.3], color=colour, linewidth=1.8 if colour != "#c3c8d1" else 1.1, zorder=1)
         axis.text(place, 0.24, word, ha="center", va="top", fontsize=11.5, weight="bold")
         axis.text(place, 0.1, meaning, ha="center", va="top", fontsize=9, color="#6b7280", style="italic")
-    _bow(axis, meanings.index("dog"), meanings.index("guard"), "#d1495b", "the verb agrees with its subject")
-    _bow(axis, meanings.index("outdoors"), meanings.index("shore"), "#3b8fd9", "the scene picks the sense", depth=0.34)
+    _bow(axis, meanings.index("dog"), meanings.index("guard"), 0.2, "#d1495b")
+    _bow(axis, meanings.index("outdoors"), meanings.index("shore"), 0.36, "#3b8fd9")
+    axis.text(11.2, -0.24, "the verb agrees with its subject", ha="center", va="top", color="#d1495b", fontsize=9.5)
+    axis.text(2.2, -0.4, "the scene picks the sense", ha="center", va="top", color="#3b8fd9", fontsize=9.5)
     axis.set(xlim=(-0.6, len(target) - 0.4), ylim=(-0.52, 1.25))
     axis.set_axis_off()
     _save(figure, path)
@@ -98,12 +102,9 @@ def _meaning(word: str, stems: dict[str, str]) -> str:
     return next(stems[word[: len(word) - cut]] for cut in (0, 1, 2) if word[: len(word) - cut] in stems)
 
 
-def _bow(axis, start: int, end: int, colour: str, label: str, depth: float = 0.22) -> None:
-    places = np.linspace(0, np.pi, 60)
-    axis.plot(
-        start + (end - start) * (1 - np.cos(places)) / 2, -0.04 - depth * np.sin(places), color=colour, linewidth=1.4
-    )
-    axis.text((start + end) / 2, -0.07 - depth, label, ha="center", va="top", color=colour, fontsize=9)
+def _bow(axis, start: int, end: int, depth: float, colour: str) -> None:
+    turn = np.linspace(0, np.pi, 60)
+    axis.plot(start + (end - start) * (1 - np.cos(turn)) / 2, -0.04 - depth * np.sin(turn), color=colour, linewidth=1.4)
 
 
 def lengths(path: Path) -> None:
@@ -126,7 +127,7 @@ def _save(figure, path: Path) -> None:
     drawn = BytesIO()
     figure.savefig(drawn, dpi=130, format="png")
     plt.close(figure)
-    Image.open(drawn).convert("RGB").quantize(200, dither=Image.Dither.NONE).save(path, optimize=True)
+    Image.open(drawn).convert("RGB").quantize(96, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
                                stage_with_dcn=(False, True, True, True)))
 
 Keywords and parameter names are those of mmcv's `DCN`, so a config changes its `type` alone and public checkpoints load
-strictly. Two reasons not to take mmcv's: a ResNet trained from scratch re-draws its offset convolution, which has to start
-at zero, and nothing counts its multiply-adds.
+strictly. Two reasons not to take mmcv's: a ResNet trained from scratch re-draws its offset convolution, which has to
+start at zero, and nothing counts its multiply-adds.
 """
 
 from mmengine.registry import MODELS

@@ -1,7 +1,8 @@
 """Hooks that make an mmengine training restartable bit for bit and readable while it runs.
 
 mmengine's checkpoints leave the random states out, are written in place, and its logger keeps its own format. A config
-that names this module in `custom_imports` gets `ReseedHook`, `AtomicCheckpointHook` and `CurvesHook` for its `custom_hooks`.
+that names this module in `custom_imports` gets `ReseedHook`, `AtomicCheckpointHook` and `CurvesHook` for its
+`custom_hooks`.
 """
 
 import json

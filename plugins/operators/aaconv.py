@@ -34,6 +34,9 @@ from plugins.operators.checks import require, require_choice
 POSITIONS = ("none", "sine", "coordconv", "relative")
 # Logits held at a time: about what a core's cache takes, or enough to fill a GPU.
 BLOCK = {"cpu": 1 << 18, "cuda": 1 << 26}
+# Up to this H + W the two tables ride along in the product of queries and keys (against one-hot keys), which then is
+# cheaper than adding short rows.
+FOLDED = 64
 
 
 def split_channels(out_channels: int, heads: int, kappa: float, nu: float, key_floor: int) -> tuple[int, int]:
@@ -269,6 +272,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, columns: Tensor | None, rows: Tensor
         q, k: N x heads x positions x d; v: N x heads x positions x d_v.
         columns: N x heads x positions x W, rows: N x heads x positions x H, with H * W positions; both or neither.
     """
+    if columns is not None and columns.shape[3] + rows.shape[3] <= FOLDED:
+        height, width = rows.shape[3], columns.shape[3]
+        column = torch.eye(width, dtype=k.dtype, device=k.device).repeat(height, 1)
+        row = torch.eye(height, dtype=k.dtype, device=k.device).repeat_interleave(width, dim=0)
+        q, columns_of_key = torch.cat((q, columns, rows), dim=3), torch.cat((column, row), dim=1)
+        k, columns, rows = torch.cat((k, columns_of_key.expand(*k.shape[:2], -1, -1)), dim=3), None, None
     groups = [None if t is None else t.to(v.dtype).flatten(0, 1).contiguous() for t in (q, k, v, columns, rows)]
     return _attend(*groups).unflatten(0, q.shape[:2])
 

@@ -122,7 +122,7 @@ class ConvolutionPath(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         if self.shift == "tensor" or self.heads > COMPOSED_HEADS:
             return convolution_path_reference(self, maps)
-        # One group convolution over the 3 heads maps of a channel. Its channels-last form is the faster one on a CPU.
+        # One group convolution over the 3 heads maps of a channel.
         kernel = torch.einsum("otyx,tm->omyx", self.weight, self.fc.weight.flatten(1))
         y = self._group(maps.flatten(1, 2), kernel)
         if self.fc.bias is not None:  # constant maps, except that the zero padding cuts them at the border
@@ -213,22 +213,23 @@ class ACmix(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         _check_map(self, x)
-        # Rows of the projection by channel, then by q, k, v heads: what the group convolution reads; attention takes
-        # views of it.
+        # Rows of the projection by channel, then by q, k, v heads: what the group convolution reads. Channels-last memory
+        # is the faster one for it, and the one in which blocks of keys are cut in long runs.
         weight = self.qkv.weight.unflatten(0, (3 * self.heads, self.depth)).transpose(0, 1).flatten(0, 1)
         bias = self.qkv.bias.view(3 * self.heads, self.depth).T.flatten()
-        maps = F.conv2d(x, weight, bias).unflatten(1, (self.depth, 3 * self.heads))
+        maps = F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias)
+        maps = maps.unflatten(1, (self.depth, 3 * self.heads))
         convolved = self.convolution(maps) if self.mix.convolves else None
         return self.mix(self._attend(maps) if self.mix.attends else None, convolved)
 
     def _attend(self, maps: Tensor) -> Tensor:
-        q, k, v = maps.transpose(1, 2).split(self.heads, dim=1)  # N x heads x d x H x W
-        q = q[..., :: self.stride, :: self.stride] * self.depth**-0.5
-        k = k - position_map(self, maps)
-        q, k, v = (t.flatten(0, 1) for t in (q, k, v))
-        reach = self.kernel_att // 2
-        k, v = (F.pad(t, (reach, reach, reach, reach), mode="reflect") for t in (k, v))
-        return local_attention(q, k, v, self.kernel_att, self.stride).reshape(-1, self.out_channels, *q.shape[2:])
+        # N x d x 3 heads x H x W -> q, k, v, each (N * heads) x H x W x d
+        q, k, v = maps.unflatten(2, (3, self.heads)).permute(2, 0, 3, 4, 5, 1).flatten(1, 2).unbind(0)
+        q = q[:, :: self.stride, :: self.stride] * self.depth**-0.5
+        k = k - position_map(self, maps).permute(1, 2, 0)
+        k, v = (reflect(t, self.kernel_att // 2) for t in (k, v))
+        y = local_attention(q, k, v, self.kernel_att, self.stride).unflatten(0, (-1, self.heads))
+        return y.permute(0, 2, 3, 1, 4).flatten(3).permute(0, 3, 1, 2)
 
     def macs(self, x: Tensor) -> int:
         """Multiply-adds of the published module: projections, positions, both attention products, FC and shift
@@ -239,6 +240,11 @@ class ACmix(nn.Module):
         if self.mix.attends:
             total += height * width * 2 * self.depth + batch * out * 2 * self.kernel_att**2 * self.out_channels
         return total + (self.convolution.macs(batch, height, width) if self.mix.convolves else 0)
+
+
+def reflect(t: Tensor, reach: int) -> Tensor:
+    """Pad both axes of G x H x W x d by reflection."""
+    return F.pad(t.permute(0, 3, 1, 2), (reach,) * 4, mode="reflect").permute(0, 2, 3, 1)
 
 
 def position_map(module: ACmix, like: Tensor) -> Tensor:
@@ -431,13 +437,13 @@ def local_attention(q: Tensor, k: Tensor, v: Tensor, window: int, stride: int) -
     """Attention of each query over the window x window keys around it, by blocks of queries.
 
     Args:
-        q: G x d x Ho x Wo, already scaled. k, v: G x d x H x W, padded so that query (a, b) sees rows a*stride ..
-            a*stride+window-1
-            and the columns likewise: H >= (Ho-1)*stride + window.
-    Returns: G x d x Ho x Wo.
+        q: G x Ho x Wo x d, already scaled.
+        k, v: G x H x W x d, padded so that query (a, b) sees rows a * stride .. a * stride + window - 1, and columns
+            likewise: H >= (Ho - 1) * stride + window.
+    Returns: G x Ho x Wo x d.
     """
     require(
-        k.shape[2] >= (q.shape[2] - 1) * stride + window and k.shape[3] >= (q.shape[3] - 1) * stride + window,
+        k.shape[1] >= (q.shape[1] - 1) * stride + window and k.shape[2] >= (q.shape[2] - 1) * stride + window,
         "k.shape",
         tuple(k.shape),
         f"too small for queries {tuple(q.shape)}, window={window}, stride={stride}",
@@ -456,19 +462,13 @@ def _outside(edge: int, window: int, stride: int, device: torch.device, dtype: t
 
 
 class _Blocks:
-    """How queries of one call are cut: `edge` queries a side, each block with its `span` keys a side, `step` keys
-    apart."""
+    """How queries are cut: `edge` a side in a block, which sees `span` keys a side, `step` keys after the last one's."""
 
     def __init__(self, q: Tensor, window: int, stride: int) -> None:
-        self.groups, self.depth, height, width = q.shape
+        self.groups, height, width, _ = q.shape
         self.edge = max(1, min(EDGE // stride, max(height, width)))
         self.step, self.span = self.edge * stride, (self.edge - 1) * stride + window
         self.rows, self.columns = math.ceil(height / self.edge), math.ceil(width / self.edge)
-        self.height, self.width = self.rows * self.edge, self.columns * self.edge
-        self.key_height, self.key_width = (
-            (self.rows - 1) * self.step + self.span,
-            (self.columns - 1) * self.step + self.span,
-        )
         self.outside = _outside(self.edge, window, stride, q.device, q.dtype)
         strip = self.columns * self.edge**2 * self.span**2
         budget = BLOCK.get(q.device.type, BLOCK["cuda"])
@@ -476,94 +476,94 @@ class _Blocks:
         self.rows_at_once = max(1, min(self.rows, budget // (strip * self.groups_at_once)))
 
     def __iter__(self):
+        """Index pairs of what is worked on together: (groups, rows of queries), (groups, rows of keys)."""
         for g in range(0, self.groups, self.groups_at_once):
+            groups = slice(g, g + self.groups_at_once)
             for row in range(0, self.rows, self.rows_at_once):
-                count = min(self.rows_at_once, self.rows - row)
-                keys = slice(row * self.step, (row + count - 1) * self.step + self.span)
+                last = min(self.rows, row + self.rows_at_once)
                 yield (
-                    (slice(g, g + self.groups_at_once), slice(None), slice(row * self.edge, (row + count) * self.edge)),
-                    (slice(g, g + self.groups_at_once), slice(None), keys),
+                    (groups, slice(row * self.edge, last * self.edge)),
+                    (groups, slice(row * self.step, (last - 1) * self.step + self.span)),
                 )
 
     def pad_queries(self, t: Tensor) -> Tensor:
-        return _grow(t, self.height, self.width)
+        return _grow(t, self.rows * self.edge, self.columns * self.edge)
 
     def pad_keys(self, t: Tensor) -> Tensor:
-        return _grow(t, self.key_height, self.key_width)
+        return _grow(t, (self.rows - 1) * self.step + self.span, (self.columns - 1) * self.step + self.span)
+
+    def queries(self, t: Tensor) -> Tensor:
+        """g x H x W x d -> blocks x edge^2 x d."""
+        return _cut(t, self.edge, self.edge)
+
+    def keys(self, t: Tensor) -> Tensor:
+        """g x H x W x d -> blocks x span^2 x d."""
+        return _cut(t, self.span, self.step)
 
     def weights(self, q: Tensor, k: Tensor) -> Tensor:
-        logits = torch.baddbmm(self.outside, q.transpose(1, 2), k)
+        logits = torch.baddbmm(self.outside, q, k.transpose(1, 2))
         return torch.softmax(logits, dim=-1, out=logits)
 
-    def cut(self, t: Tensor, size: int, step: int) -> Tensor:
-        """g x d x H x W -> (blocks of all groups) x d x size^2."""
-        return t.unfold(2, size, step).unfold(3, size, step).permute(0, 2, 3, 1, 4, 5).reshape(-1, self.depth, size**2)
-
     def write(self, target: Tensor, blocks: Tensor) -> None:
-        """Put blocks of queries, (blocks) x d x edge^2, in their places."""
-        tiles = target.unfold(2, self.edge, self.edge).unfold(3, self.edge, self.edge)
-        tiles.copy_(
-            blocks.view(tiles.shape[0], tiles.shape[2], tiles.shape[3], self.depth, self.edge, self.edge).permute(
-                0, 3, 1, 2, 4, 5
-            )
-        )
+        """Put blocks of queries in their places."""
+        tiles = target.unfold(1, self.edge, self.edge).unfold(2, self.edge, self.edge)
+        tiles.copy_(_uncut(blocks, target.shape[0], self.columns, self.edge))
 
     def add_keys(self, target: Tensor, blocks: Tensor) -> None:
-        """Add neighbourhoods, (blocks) x d x span^2, where they were cut. Every n-th does not overlap, so n^2 additions
-        do."""
+        """Add neighbourhoods where they were cut. Every n-th one overlaps no other, so n^2 additions do."""
         apart = math.ceil(self.span / self.step)
-        tiles = blocks.view(target.shape[0], -1, self.columns, self.depth, self.span, self.span).permute(
-            0, 3, 1, 2, 4, 5
-        )
-        for y in range(min(apart, tiles.shape[2])):
+        tiles = _uncut(blocks, target.shape[0], self.columns, self.span)
+        for y in range(min(apart, tiles.shape[1])):
             for x in range(min(apart, self.columns)):
-                part = tiles[:, :, y::apart, x::apart]
-                place = target[:, :, y * self.step :, x * self.step :].unfold(2, self.span, apart * self.step)
-                place.unfold(3, self.span, apart * self.step)[:, :, : part.shape[2], : part.shape[3]] += part
+                part = tiles[:, y::apart, x::apart]
+                place = target[:, y * self.step :, x * self.step :].unfold(1, self.span, apart * self.step)
+                place.unfold(2, self.span, apart * self.step)[:, : part.shape[1], : part.shape[2]] += part
+
+
+def _cut(t: Tensor, size: int, step: int) -> Tensor:
+    return t.unfold(1, size, step).unfold(2, size, step).permute(0, 1, 2, 4, 5, 3).reshape(-1, size**2, t.shape[3])
+
+
+def _uncut(blocks: Tensor, groups: int, columns: int, size: int) -> Tensor:
+    """Blocks as unfold has them: groups x rows x columns x d x size x size."""
+    return blocks.view(groups, -1, columns, size, size, blocks.shape[2]).permute(0, 1, 2, 5, 3, 4)
 
 
 def _grow(t: Tensor, height: int, width: int) -> Tensor:
     """Add rows and columns of zeros at the end, or drop some, to this size."""
-    return F.pad(t, (0, width - t.shape[3], 0, height - t.shape[2]))
+    return F.pad(t, (0, 0, 0, width - t.shape[2], 0, height - t.shape[1]))
 
 
 @torch.library.custom_op("convattn::local_attention", mutates_args=())
 def _local(q: Tensor, k: Tensor, v: Tensor, window: int, stride: int) -> Tensor:
-    height, width = q.shape[2:]
+    size = q.shape[1:3]
     blocks = _Blocks(q, window, stride)
     q, k, v = blocks.pad_queries(q), blocks.pad_keys(k), blocks.pad_keys(v)
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
     for query, key in blocks:
-        weights = blocks.weights(
-            blocks.cut(q[query], blocks.edge, blocks.edge), blocks.cut(k[key], blocks.span, blocks.step)
-        )
-        blocks.write(out[query], torch.bmm(blocks.cut(v[key], blocks.span, blocks.step), weights.transpose(1, 2)))
-    return _grow(out, height, width).contiguous()
+        weights = blocks.weights(blocks.queries(q[query]), blocks.keys(k[key]))
+        blocks.write(out[query], torch.bmm(weights, blocks.keys(v[key])))
+    return _grow(out, *size).contiguous()
 
 
 @torch.library.custom_op("convattn::local_attention_backward", mutates_args=())
 def _local_backward(
     grad: Tensor, out: Tensor, q: Tensor, k: Tensor, v: Tensor, window: int, stride: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    size, key_size = q.shape[2:], k.shape[2:]
+    size, key_size = q.shape[1:3], k.shape[1:3]
     blocks = _Blocks(q, window, stride)
-    shift = blocks.pad_queries(-(grad * out).sum(dim=1, keepdim=True))
+    shift = blocks.pad_queries(-(grad * out).sum(dim=3, keepdim=True))
     grad, q, k, v = blocks.pad_queries(grad), blocks.pad_queries(q), blocks.pad_keys(k), blocks.pad_keys(v)
     dq = torch.empty_like(q, memory_format=torch.contiguous_format)
-    dk, dv = (
-        torch.zeros_like(t, dtype=torch.promote_types(t.dtype, torch.float32), memory_format=torch.contiguous_format)
-        for t in (k, v)
-    )
+    precise = torch.promote_types(q.dtype, torch.float32)  # sums over neighbouring blocks
+    dk, dv = (torch.zeros_like(t, dtype=precise, memory_format=torch.contiguous_format) for t in (k, v))
     for query, key in blocks:
-        qs, gs = (blocks.cut(t[query], blocks.edge, blocks.edge) for t in (q, grad))
-        ks, vs = (blocks.cut(t[key], blocks.span, blocks.step) for t in (k, v))
-        shifts = shift[query].unfold(2, blocks.edge, blocks.edge).unfold(3, blocks.edge, blocks.edge)
-        shifts = shifts.permute(0, 2, 3, 1, 4, 5).reshape(qs.shape[0], blocks.edge**2, 1)
+        qs, gs, ks, vs = blocks.queries(q[query]), blocks.queries(grad[query]), blocks.keys(k[key]), blocks.keys(v[key])
         weights = blocks.weights(qs, ks)
-        blocks.add_keys(dv[key], torch.bmm(gs, weights))
-        dlogits = torch.baddbmm(shifts, gs.transpose(1, 2), vs).mul_(weights)
-        blocks.write(dq[query], torch.bmm(ks, dlogits.transpose(1, 2)))
-        blocks.add_keys(dk[key], torch.bmm(qs, dlogits))
+        blocks.add_keys(dv[key], torch.bmm(weights.transpose(1, 2), gs))
+        dlogits = torch.baddbmm(blocks.queries(shift[query]), gs, vs.transpose(1, 2)).mul_(weights)
+        blocks.write(dq[query], torch.bmm(dlogits, ks))
+        blocks.add_keys(dk[key], torch.bmm(dlogits.transpose(1, 2), qs))
     dq, dk, dv = _grow(dq, *size), _grow(dk, *key_size), _grow(dv, *key_size)
     return dq.contiguous(), dk.to(k.dtype).contiguous(), dv.to(v.dtype).contiguous()
 

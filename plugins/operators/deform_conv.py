@@ -1,15 +1,15 @@
 """Deformable convolution: taps that move by an offset read from the query.
 
-Papers: Dai et al., "Deformable Convolutional Networks", https://arxiv.org/abs/1703.06211, and the study of spatial attention that
-compares it with E2, https://arxiv.org/abs/1904.05873
+Papers: Dai et al., "Deformable Convolutional Networks", https://arxiv.org/abs/1703.06211, and the study of spatial
+attention that compares it with E2, https://arxiv.org/abs/1904.05873
 
     y_q = sum_m W_m x(q + p_m + o_m(q)),   x(s) = sum_k G(k, s) x_k,   G linear interpolation, zero outside
 
 2-D: not modulated; offsets come from a convolution of the same geometry that starts at zero (`conv_offset`, as in mmcv's
-`DeformConv2dPack`, whose parameter names are kept). The 1-D forms are not in a readable part of the papers; chosen here:
+`DeformConv2dPack`, whose parameter names are kept). The 1-D forms could not be read; chosen here:
 - offsets are a linear function of the query alone, o_m = w_m x_q + b_m, as in the study's formula;
-- the causal form limits sampling points to the query and interpolates from the left, so no later position is ever read, not even
-  by a gradient.
+- the causal form limits sampling points to the query and interpolates from the left, so no later position is ever read,
+  not even by a gradient.
 The separable forms are the ones aligned with attention (one weight a tap and channel, then W_o on all of them).
 """
 
@@ -94,10 +94,35 @@ class DeformConv2d(nn.Module):
         return self.sample(x, self.conv_offset(x))
 
     def sample(self, x: Tensor, offset: Tensor) -> Tensor:
-        """The convolution with given offsets: N x (2 K K groups) x H' x W', (dy, dx) a tap, in pixels."""
-        offset, weight = offset.to(x.dtype), self.weight.to(x.dtype)
+        """The convolution with given offsets: N x (2 K K groups) x H' x W', (dy, dx) a tap, in pixels.
+
+        On a GPU torchvision's kernel; on a CPU that one's backward is several times slower than to sample and multiply.
+        """
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return deform_conv2d(x, offset, weight, bias, self.stride, self.padding, self.dilation)
+        if x.is_cuda:
+            offset, weight = offset.to(x.dtype), self.weight.to(x.dtype)
+            return deform_conv2d(x, offset, weight, bias, self.stride, self.padding, self.dilation)
+        y, z = self.points(offset.to(torch.promote_types(x.dtype, torch.float32)))
+        batch, groups, _, height, width = y.shape
+        # Pixel centres in grid_sample's coordinates, where the map spans -1 .. 1 from edge to edge.
+        grid = torch.stack(((2 * z + 1) / x.shape[3] - 1, (2 * y + 1) / x.shape[2] - 1), -1)
+        maps = x.to(grid.dtype).unflatten(1, (groups, -1)).flatten(0, 1)
+        samples = F.grid_sample(maps, grid.flatten(0, 1).flatten(1, 2), align_corners=False).to(x.dtype)
+        samples = samples.view(batch, self.groups, -1, height * width)
+        weight = self.weight.to(x.dtype).view(self.groups, self.weight.shape[0] // self.groups, -1)
+        out = (weight @ samples).view(batch, -1, height, width)
+        return out if bias is None else out + bias[:, None, None]
+
+    def points(self, offset: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows and columns of the sampling points, each N x groups x (K K) x H' x W', in pixels."""
+        offset = offset.unflatten(1, (-1, self.kernel_size**2, 2))
+        height, width = offset.shape[-2:]
+        taps = torch.arange(self.kernel_size, device=offset.device, dtype=offset.dtype) * self.dilation - self.padding
+        rows = torch.arange(height, device=offset.device, dtype=offset.dtype) * self.stride
+        columns = torch.arange(width, device=offset.device, dtype=offset.dtype) * self.stride
+        y = taps.repeat_interleave(self.kernel_size)[:, None, None] + rows[:, None] + offset[:, :, :, 0]
+        z = taps.repeat(self.kernel_size)[:, None, None] + columns + offset[:, :, :, 1]
+        return y, z
 
     def macs(self, x: Tensor) -> int:
         """Multiply-adds of the forward, whole batch: offsets, four a bilinear sample, and the convolution."""
@@ -109,7 +134,10 @@ class DeformConv2d(nn.Module):
 
 
 def bilinear(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Values of maps at points, zero outside. x: N x G x C x H x W; y, z (row, column): N x G x P; returns N x G x C x P."""
+    """Values of maps at points, zero outside: N x G x C x P.
+
+    Args: x: N x G x C x H x W; y and z, row and column of each point: N x G x P.
+    """
     height, width = x.shape[3:]
     top, left = y.floor(), z.floor()
     total = 0
@@ -124,22 +152,16 @@ def bilinear(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
 
 
 def deform_conv2d_reference(module: DeformConv2d, x: Tensor, offset: Tensor | None = None) -> Tensor:
-    """The equation of the file's head: sample every tap, then multiply. Same result as ``module(x)`` (or ``module.sample``)."""
+    """The equation of the file's head: sample every tap, then multiply. Same result as ``module(x)``.
+
+    With `offset` given, the same result as ``module.sample(x, offset)``.
+    """
     module.check_input(x)
-    offset = module.conv_offset(x) if offset is None else offset
-    batch, _, height, width = offset.shape
-    kernel = module.kernel_size
-    offset = offset.unflatten(1, (-1, kernel, kernel, 2))
-    steps = torch.arange(kernel, device=x.device, dtype=x.dtype) * module.dilation - module.padding
-    rows = torch.arange(height, device=x.device, dtype=x.dtype) * module.stride
-    columns = torch.arange(width, device=x.device, dtype=x.dtype) * module.stride
-    y = rows[:, None] + steps[:, None, None, None] + offset[:, :, :, :, 0]
-    z = columns + steps[:, None, None] + offset[:, :, :, :, 1]
-    groups = offset.shape[1]
-    samples = bilinear(x.unflatten(1, (groups, -1)), y.flatten(2), z.flatten(2))
-    samples = samples.flatten(1, 2).unflatten(-1, (kernel, kernel, height, width))
-    weight = module.weight.unflatten(0, (module.groups, -1))
-    out = torch.einsum("ngcijhw,gocij->ngohw", samples.unflatten(1, (module.groups, -1)), weight).flatten(1, 2)
+    y, z = module.points(module.conv_offset(x) if offset is None else offset)
+    samples = bilinear(x.unflatten(1, (y.shape[1], -1)), y.flatten(2), z.flatten(2)).flatten(1, 2)
+    samples = samples.unflatten(-1, y.shape[2:]).unflatten(1, (module.groups, -1))
+    weight = module.weight.flatten(2).unflatten(0, (module.groups, -1))
+    out = torch.einsum("ngcthw,goct->ngohw", samples, weight).flatten(1, 2)
     return out if module.bias is None else out + module.bias[:, None, None]
 
 
@@ -172,7 +194,7 @@ class DeformConv1d(nn.Module):
 
     Args:
         in_channels: C. out_channels: C'.
-        kernel_size: K, odd unless causal. Taps stand at -K//2 .. K//2, or -(K-1) .. 0 in the causal form, before they move.
+        kernel_size: K, odd unless causal. Before they move, taps stand at -K//2 .. K//2, or -(K-1) .. 0 if causal.
         causal: never read a position after the query.
         bias: of the output.
     Raises: ValueError naming argument, value and rule.
@@ -285,7 +307,7 @@ class SeparableDeformConv1d(DeformConv1d):
 
 
 def deform_conv1d_reference(module: DeformConv1d, x: Tensor, key_padding_mask: Tensor | None = None) -> Tensor:
-    """The equation of the file's head with G(k, s) = max(0, 1 - |k - s|) for every k. Same result as ``module(...)``."""
+    """The equation of the file's head, G(k, s) = max(0, 1 - |k - s|) for every k. Same result as ``module(...)``."""
     x, points, _ = module.points(x, key_padding_mask, None)
     k = torch.arange(x.shape[0], device=x.device, dtype=points.dtype)
     interpolation = (1 - (k - points.unsqueeze(-1)).abs()).clamp(min=0)

@@ -1,13 +1,16 @@
 """Dynamic and lightweight convolution: depthwise convolutions with softmaxed taps, predicted from the query or learnt.
 
 Papers: Wu, Fan, Baevski, Dauphin, Auli, "Pay Less Attention with Lightweight and Dynamic Convolutions",
-https://arxiv.org/abs/1901.10430, and the study of spatial attention that compares it with E2, https://arxiv.org/abs/1904.05873
+https://arxiv.org/abs/1901.10430, and the study of spatial attention that compares it with E2,
+https://arxiv.org/abs/1904.05873
 
     y[t, c] = sum_j softmax_j(W x[t])_{h(c), j}  x[t + j - p, c] + b_c       zeros outside, h(c) = c // R, R = C // H
 
-The 1-D forms follow fairseq's `DynamicConv1dTBC` and `LightweightConv1dTBC` (`weight_softmax=True`, no renormalisation at the ends).
+The 1-D forms follow fairseq's `DynamicConv1dTBC` and `LightweightConv1dTBC` (`weight_softmax=True`, no renormalisation
+at the ends).
 `DynamicConvBlock1d` puts the published block around it: linear C -> 2C, gated linear unit, convolution, linear.
-The 2-D form is not in a paper; it is the same operator on a K x K window, inside 1x1 convolutions and a residual gate that starts at 0.
+The 2-D form is not in a paper; it is the same operator on a K x K window, inside 1x1 convolutions and a residual gate
+that starts at 0.
 """
 
 from __future__ import annotations
@@ -71,7 +74,7 @@ def tap_convolution_reference(x: Tensor, w: Tensor, left: int) -> Tensor:
 
 
 def append_history(x: Tensor, state: dict, key: str, keep: int) -> Tensor:
-    """Put the positions that earlier calls left in ``state`` before x, and leave the last ``keep`` for the next call."""
+    """Put the positions that earlier calls left in ``state`` before x, and leave the last ``keep`` there."""
     if key in state:
         x = torch.cat((state[key]["input"], x))
     state[key] = {"input": x[max(x.shape[0] - keep, 0) :]}
@@ -221,7 +224,7 @@ def tap_conv1d_reference(module: TapConv1d, x: Tensor) -> Tensor:
 
 
 class DynamicConvBlock1d(nn.Module):
-    """What stands in for self-attention on T x N x C: linear C -> 2C, gated linear unit, dynamic convolution, linear C -> C.
+    """What stands in for self-attention on T x N x C: linear C -> 2C, gated linear unit, dynamic convolution, linear.
 
     Args:
         embed_dim: C. kernel_size: K, odd unless causal. heads: H, divides C.

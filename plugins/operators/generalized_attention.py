@@ -8,17 +8,17 @@ https://arxiv.org/abs/1904.05873
     E1 = q . k    E2 = q . r(q - k)    E3 = u . k    E4 = v . r(q - k)
     r(dx, dy) = (F_x c(dx) + F_y c(dy)) / sqrt(2),   c(t) = [sin(t w_i), cos(t w_i)],   w_i = 1000^(-4i/P)
 
-The bits b1 b2 b3 b4 are the string `terms`. Parameter names and initialisation are those of mmcv's `GeneralizedAttention`, so
-checkpoints of the toolbox load strictly. Departures from mmcv, all of them where it is wrong or stops:
+The bits b1 b2 b3 b4 are the string `terms`. Parameter names and initialisation are those of mmcv's
+`GeneralizedAttention`, so checkpoints of the toolbox load strictly. Departures from mmcv, where it is wrong or stops:
 - 0100, 0110, 1100 and 1110 use the query itself on the y axis (mmcv transposes it), so they work on any map;
-- `spatial_range` works for any channel count and map size and needs no stored table (a table in a checkpoint is ignored), and
-  0010 with a range masks around each query, not around pixel (0, 0).
+- `spatial_range` works for any channel count and map size and needs no stored table (one in a checkpoint is
+  ignored), and 0010 with a range masks around each query, not around pixel (0, 0).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -61,137 +61,126 @@ def visible_along_axis(queries: int, keys: int, reach: int, kv_stride: int, devi
     return (low <= a) & (a <= high)
 
 
-# Logits in memory at a time: what a CPU core's second-level cache holds, and enough to fill a GPU.
-BLOCK = {"cpu": 2**18, "cuda": 2**26}
-# Largest spread of E3 for which a weight that underflows is negligible: exp(-60) is far above float32's smallest number.
+# Logits in memory at a time: on a CPU few enough for its caches and many enough to hide the cost of a call; on a GPU
+# enough to fill it.
+PIECE = {"cpu": 2**19, "cuda": 2**26}
+# Largest spread of E3 for which a weight that underflows is negligible: exp(-60) is far above float32's smallest.
 SAFE_RANGE = 60.0
 
 
-def blocks(batch: int, rows: int, row_size: int, device: torch.device) -> list[tuple[slice, slice]]:
-    """Cut batch x rows into (batch slice, row slice) pieces of about BLOCK logits; row_size logits a row."""
-    limit = BLOCK.get(device.type, BLOCK["cuda"])
-    several = max(1, limit // (rows * row_size))
-    if several > 1:
-        return [(slice(b, b + several), slice(0, rows)) for b in range(0, batch, several)]
-    step = max(1, limit // row_size)
-    return [(slice(b, b + 1), slice(r, r + step)) for b in range(batch) for r in range(0, rows, step)]
-
-
-class Blocks:
-    """Pieces of a B x (h w) x (hk wk) map, and buffers that hold one piece at a time."""
+class Pieces:
+    """A batch x queries x (hk wk) map that is never held whole: cuts tensors along, and lends buffers for one piece."""
 
     def __init__(self, columns: Tensor, rows: Tensor) -> None:
-        self.batch, self.h, self.w, self.wk = columns.shape
-        self.hk = rows.shape[3]
-        self.pieces = blocks(self.batch, self.h, self.w * self.hk * self.wk, columns.device)
+        self.hk, self.wk = rows.shape[-1], columns.shape[-1]
+        batch, queries = columns.shape[:2]
+        limit = PIECE.get(columns.device.type, PIECE["cuda"])
+        self.step = max(1, min(queries, limit // (self.hk * self.wk)))
+        self.several = max(1, min(batch, limit // (queries * self.hk * self.wk)))
         self.like = columns
 
+    def batches(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        return zip(*(t.split(self.several) for t in tensors), strict=True)
+
+    def queries(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        return zip(*(t.split(self.step, 1) for t in tensors), strict=True)
+
     def buffer(self) -> Tensor:
-        b, r = self.pieces[0]
-        return self.like.new_empty((b.stop - b.start) * (r.stop - r.start) * self.w * self.hk * self.wk)
+        return self.like.new_empty(self.several * self.step * self.hk * self.wk)
 
-    def view(self, buffer: Tensor, b: slice, r: slice) -> tuple[Tensor, Tensor]:
-        """A piece of the map in a buffer, twice: batch x rows x w x hk x wk, and batch x queries x keys."""
-        batch, rows = min(b.stop, self.batch) - b.start, min(r.stop, self.h) - r.start
-        flat = buffer[: batch * rows * self.w * self.hk * self.wk]
-        return flat.view(batch, rows, self.w, self.hk, self.wk), flat.view(batch, rows * self.w, self.hk * self.wk)
-
-    def queries(self, r: slice) -> slice:
-        return slice(r.start * self.w, min(r.stop, self.h) * self.w)
-
-
-class LogitBlocks(Blocks):
-    """Logits of ``block_attention``, rebuilt a piece at a time."""
-
-    def __init__(self, q: Tensor, k: Tensor, columns: Tensor, rows: Tensor) -> None:
-        super().__init__(columns, rows)
-        self.q, self.k, self.columns, self.rows = q, k.transpose(1, 2).contiguous(), columns, rows
-        self.logits = self.buffer()
-
-    def fill(self, b: slice, r: slice) -> Tensor:
-        """Logits of a piece: batch x queries x keys."""
-        block, logits = self.view(self.logits, b, r)
-        torch.add(self.columns[b, r].unsqueeze(-2), self.rows[b, r].unsqueeze(-1), out=block)
-        return logits.baddbmm_(self.q[b, self.queries(r)], self.k[b])
+    def view(self, buffer: Tensor, piece: Tensor) -> tuple[Tensor, Tensor]:
+        """The map of a piece in a buffer, twice: batch x queries x hk x wk, and batch x queries x keys."""
+        batch, queries = piece.shape[:2]
+        block = buffer[: batch * queries * self.hk * self.wk].view(batch, queries, self.hk, self.wk)
+        return block, block.flatten(2)
 
 
 def block_attention(q: Tensor, k: Tensor, v: Tensor, columns: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Softmax attention whose logits are rebuilt piece by piece, never held whole.
+    """Softmax attention whose logits are rebuilt piece by piece.
 
-    logits[b, (y, x), (i, j)] = q . k + columns[b, y, x, j] + rows[b, y, x, i]
+    logits[b, t, (i, j)] = q . k + columns[b, t, j] + rows[b, t, i]
 
-    Args: q: B x (h w) x d; k, v: B x (hk wk) x d; columns: B x h x w x wk; rows: B x h x w x hk. Contiguous, one dtype.
-    Returns: output B x (h w) x d, and the logarithm of the softmax's denominator, B x (h w).
+    Args: q: B x queries x d; k, v: B x (hk wk) x d; columns: B x queries x wk; rows: B x queries x hk. All contiguous.
+    Returns: output B x queries x d, and the logarithm of the softmax's denominator, B x queries x 1.
     """
-    parts = LogitBlocks(q, k, columns, rows)
-    out, log_sum = torch.empty_like(q), q.new_empty(q.shape[:2])
+    pieces, out, log_sum = Pieces(columns, rows), torch.empty_like(q), torch.empty_like(q[..., :1])
+    buffer, k_features = pieces.buffer(), k.transpose(1, 2).contiguous()
     with torch.autocast(v.device.type, enabled=False):
-        for b, r in parts.pieces:
-            s, queries = parts.fill(b, r), parts.queries(r)
-            top = s.amax(-1, keepdim=True)
-            s.sub_(top).exp_()
-            total = s.sum(-1, keepdim=True)
-            out[b, queries] = torch.bmm(s, v[b]).div_(total)
-            log_sum[b, queries] = (total.log_() + top).squeeze(-1)
+        for kf, v_b, *per_query in pieces.batches(k_features, v, q, columns, rows, out, log_sum):
+            for q_p, c, r, out_p, sum_p in pieces.queries(*per_query):
+                block, s = pieces.view(buffer, c)
+                torch.add(c.unsqueeze(-2), r.unsqueeze(-1), out=block)
+                s.baddbmm_(q_p, kf)
+                top = s.amax(-1, keepdim=True)
+                s.sub_(top).exp_()
+                total = s.sum(-1, keepdim=True)
+                torch.div(torch.bmm(s, v_b), total, out=out_p)
+                torch.add(total.log_(), top, out=sum_p)
     return out, log_sum
 
 
-def block_attention_backward(q: Tensor, k: Tensor, v: Tensor, columns: Tensor, rows: Tensor, out: Tensor, log_sum: Tensor,
-                             grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def block_attention_backward(
+    q: Tensor, k: Tensor, v: Tensor, columns: Tensor, rows: Tensor, out: Tensor, log_sum: Tensor, grad: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of ``block_attention``'s output in the order of its arguments."""
-    parts = LogitBlocks(q, k, columns, rows - log_sum.view(rows.shape[:3]).unsqueeze(-1))
+    pieces = Pieces(columns, rows)
+    first, second = pieces.buffer(), pieces.buffer()
     d_q, d_columns, d_rows = (torch.empty_like(t) for t in (q, columns, rows))
     # Feature-major sums: their products run over whole rows of the map.
-    d_k, d_v = (torch.zeros_like(t.transpose(1, 2), memory_format=torch.contiguous_format) for t in (k, v))
+    k_features = k.transpose(1, 2).contiguous()
+    d_k, d_v = torch.zeros_like(k_features), torch.zeros_like(k_features)
     # d logits = p * (grad . v - grad . out): the second product is one more feature of the first.
     grad_more = torch.cat((grad, -(grad * out).sum(-1, keepdim=True)), -1)
     v_more = torch.cat((v, torch.ones_like(v[..., :1])), -1).transpose(1, 2).contiguous()
-    second = parts.buffer()
+    per_query = (q, grad, grad_more, columns, rows - log_sum, d_q, d_columns, d_rows)
     with torch.autocast(v.device.type, enabled=False):
-        for b, r in parts.pieces:
-            queries = parts.queries(r)
-            p = parts.fill(b, r).exp_()
-            d_v[b].baddbmm_(grad[b, queries].transpose(1, 2), p)
-            block, d_s = parts.view(second, b, r)
-            torch.bmm(grad_more[b, queries], v_more[b], out=d_s)
-            d_s.mul_(p)
-            d_columns[b, r] = block.sum(-2)
-            d_rows[b, r] = block.sum(-1)
-            d_q[b, queries] = torch.bmm(d_s, k[b])
-            d_k[b].baddbmm_(q[b, queries].transpose(1, 2), d_s)
+        for k_b, kf, vf, d_k_b, d_v_b, *per_query_b in pieces.batches(k, k_features, v_more, d_k, d_v, *per_query):
+            for q_p, g, g_more, c, r, d_q_p, d_c, d_r in pieces.queries(*per_query_b):
+                block, p = pieces.view(first, c)
+                torch.add(c.unsqueeze(-2), r.unsqueeze(-1), out=block)
+                p.baddbmm_(q_p, kf).exp_()
+                d_v_b.baddbmm_(g.transpose(1, 2), p)
+                block, d_s = pieces.view(second, c)
+                torch.bmm(g_more, vf, out=d_s)
+                d_s.mul_(p)
+                torch.sum(block, -2, out=d_c)
+                torch.sum(block, -1, out=d_r)
+                torch.bmm(d_s, k_b, out=d_q_p)
+                d_k_b.baddbmm_(q_p.transpose(1, 2), d_s)
     return d_q, d_k.transpose(1, 2).contiguous(), d_v.transpose(1, 2).contiguous(), d_columns, d_rows
 
 
 def product_average(v: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
-    """sum_ij rows[b, y, x, i] columns[b, y, x, j] v[b, (i, j)]: weights that are products need no map and no exponential.
+    """sum_ij rows[b, t, i] columns[b, t, j] v[b, (i, j)]: weights that are products need no map and no exponential.
 
-    Args as in ``block_attention``. Returns: B x (h w) x d.
+    Args as in ``block_attention``. Returns: B x queries x d.
     """
-    parts = Blocks(columns, rows)
-    out, buffer = v.new_empty(parts.batch, parts.h * parts.w, v.shape[2]), parts.buffer()
+    pieces, out = Pieces(columns, rows), v.new_empty(*columns.shape[:2], v.shape[2])
+    buffer = pieces.buffer()
     with torch.autocast(v.device.type, enabled=False):
-        for b, r in parts.pieces:
-            block, p = parts.view(buffer, b, r)
-            torch.mul(columns[b, r].unsqueeze(-2), rows[b, r].unsqueeze(-1), out=block)
-            out[b, parts.queries(r)] = torch.bmm(p, v[b])
+        for v_b, *per_query in pieces.batches(v, columns, rows, out):
+            for c, r, out_p in pieces.queries(*per_query):
+                block, p = pieces.view(buffer, c)
+                torch.mul(c.unsqueeze(-2), r.unsqueeze(-1), out=block)
+                torch.bmm(p, v_b, out=out_p)
     return out
 
 
 def product_average_backward(v: Tensor, columns: Tensor, rows: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of ``product_average`` in the order of its arguments."""
-    parts = Blocks(columns, rows)
-    d_columns, d_rows, buffer = torch.empty_like(columns), torch.empty_like(rows), parts.buffer()
+    pieces = Pieces(columns, rows)
+    d_columns, d_rows, buffer = torch.empty_like(columns), torch.empty_like(rows), pieces.buffer()
     v_features = v.transpose(1, 2).contiguous()
     d_v = torch.zeros_like(v_features)
     with torch.autocast(v.device.type, enabled=False):
-        for b, r in parts.pieces:
-            block, p = parts.view(buffer, b, r)
-            torch.mul(columns[b, r].unsqueeze(-2), rows[b, r].unsqueeze(-1), out=block)
-            g = grad[b, parts.queries(r)]
-            d_v[b].baddbmm_(g.transpose(1, 2), p)
-            torch.bmm(g, v_features[b], out=p)
-            d_columns[b, r] = (rows[b, r].unsqueeze(-2) @ block).squeeze(-2)
-            d_rows[b, r] = (block @ columns[b, r].unsqueeze(-1)).squeeze(-1)
+        for vf, d_v_b, *per_query in pieces.batches(v_features, d_v, columns, rows, grad, d_columns, d_rows):
+            for c, r, g, d_c, d_r in pieces.queries(*per_query):
+                block, p = pieces.view(buffer, c)
+                torch.mul(c.unsqueeze(-2), r.unsqueeze(-1), out=block)
+                d_v_b.baddbmm_(g.transpose(1, 2), p)
+                torch.bmm(g, vf, out=p)
+                d_c.copy_((r.unsqueeze(-2) @ block).squeeze(-2))
+                d_r.copy_((block @ c.unsqueeze(-1)).squeeze(-1))
     return d_v.transpose(1, 2).contiguous(), d_columns, d_rows
 
 
@@ -208,28 +197,41 @@ def like(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 BLOCK_ATTENTION = register(
-    "block_attention", "(Tensor q, Tensor k, Tensor v, Tensor columns, Tensor rows) -> (Tensor, Tensor)", block_attention,
-    lambda q, k, v, columns, rows: (torch.empty_like(q), q.new_empty(q.shape[:2])))
+    "block_attention",
+    "(Tensor q, Tensor k, Tensor v, Tensor columns, Tensor rows) -> (Tensor, Tensor)",
+    block_attention,
+    lambda q, k, v, columns, rows: (torch.empty_like(q), torch.empty_like(q[..., :1])),
+)
 BLOCK_ATTENTION_BACKWARD = register(
     "block_attention_backward",
     "(Tensor q, Tensor k, Tensor v, Tensor columns, Tensor rows, Tensor out, Tensor log_sum, Tensor grad)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)", block_attention_backward,
-    lambda q, k, v, columns, rows, out, log_sum, grad: like(q, k, v, columns, rows))
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    block_attention_backward,
+    lambda q, k, v, columns, rows, out, log_sum, grad: like(q, k, v, columns, rows),
+)
 PRODUCT_AVERAGE = register(
-    "product_average", "(Tensor v, Tensor columns, Tensor rows) -> Tensor", product_average,
-    lambda v, columns, rows: v.new_empty(v.shape[0], columns.shape[1] * columns.shape[2], v.shape[2]))
+    "product_average",
+    "(Tensor v, Tensor columns, Tensor rows) -> Tensor",
+    product_average,
+    lambda v, columns, rows: v.new_empty(*columns.shape[:2], v.shape[2]),
+)
 PRODUCT_AVERAGE_BACKWARD = register(
-    "product_average_backward", "(Tensor v, Tensor columns, Tensor rows, Tensor grad) -> (Tensor, Tensor, Tensor)",
-    product_average_backward, lambda v, columns, rows, grad: like(v, columns, rows))
+    "product_average_backward",
+    "(Tensor v, Tensor columns, Tensor rows, Tensor grad) -> (Tensor, Tensor, Tensor)",
+    product_average_backward,
+    lambda v, columns, rows, grad: like(v, columns, rows),
+)
 
 torch.library.register_autograd(
     "convattn::block_attention",
     lambda ctx, grad, _: BLOCK_ATTENTION_BACKWARD(*ctx.saved_tensors, grad.contiguous()),
-    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs, *output))
+    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs, *output),
+)
 torch.library.register_autograd(
     "convattn::product_average",
     lambda ctx, grad: PRODUCT_AVERAGE_BACKWARD(*ctx.saved_tensors, grad.contiguous()),
-    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs))
+    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs),
+)
 
 
 class GeneralizedAttention(nn.Module):
@@ -437,7 +439,8 @@ class GeneralizedAttention(nn.Module):
     def separable_attention(self, key: Tensor | None, value: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
         """Position terms that do not read the query: a softmax along each key row, then one over the rows.
 
-        Exact, with M w (hk wk) weights in place of M (h w) (hk wk). value: N x M x hk x wk x d; tables of M x w x wk and M x h x hk.
+        Exact, with M w (hk wk) weights in place of M (h w) (hk wk).
+        value: N x M x hk x wk x d; columns: M x w x wk; rows: M x h x hk.
         """
         columns, rows = columns.unsqueeze(2), rows.unsqueeze(2)
         if key is not None:
@@ -448,14 +451,16 @@ class GeneralizedAttention(nn.Module):
         out = rows.softmax(-1).transpose(-3, -2).to(value.dtype) @ inner.transpose(2, 3)
         return out.transpose(2, 3).flatten(2, 3)
 
-    def table_attention(self, query: Tensor, key: Tensor | None, value: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
-        """Everything that reads the query and the position. Half precision is widened: logits are sums of four terms."""
+    def table_attention(
+        self, query: Tensor, key: Tensor | None, value: Tensor, columns: Tensor, rows: Tensor
+    ) -> Tensor:
+        """All that reads the query and the position. Half precision is widened: logits are sums of four terms."""
         n, m, _, d = value.shape
         h, w = rows.shape[-3:-1] if self.e2 else (rows.shape[-2], columns.shape[-2])
         if not self.e2:
             columns, rows = columns[:, None], rows[:, :, None]
         dtype = torch.promote_types(value.dtype, torch.float32)
-        columns, rows = (t.to(dtype).expand(n, m, h, w, -1).flatten(0, 1) for t in (columns, rows))
+        columns, rows = (t.to(dtype).expand(n, m, h, w, -1).flatten(0, 1).flatten(1, 2) for t in (columns, rows))
         v = value.to(dtype).flatten(0, 1)
         if self.e1:
             query = self.with_bias(query, self.appr_bias if self.e3 else None)
@@ -477,16 +482,16 @@ class GeneralizedAttention(nn.Module):
         if saliency is None:
             return PRODUCT_AVERAGE(v.contiguous(), columns.softmax(-1), rows.softmax(-1))
         if torch.compiler.is_compiling() or self.spread(saliency) > SAFE_RANGE:
-            # The product could be nothing in float32 while the sum of its logits is not: leave it to the softmax of sums.
+            # A product could be nothing in float32 where the sum of its logits is not: leave it to the softmax of sums.
             feature = v.new_zeros(v.shape[2])
             feature[0] = 1
-            q = feature.expand(v.shape[0], columns.shape[1] * columns.shape[2], -1)
+            q = feature.expand(*columns.shape[:2], -1)
             k = saliency.unsqueeze(-1) * feature
             return BLOCK_ATTENTION(*(t.contiguous() for t in (q, k, v, columns, rows)))[0]
         columns, rows = columns.softmax(-1), rows.softmax(-1)
         factor = (saliency - saliency.amax(-1, keepdim=True)).exp()
-        total = columns.flatten(1, 2) @ factor.unflatten(-1, (rows.shape[-1], -1)).transpose(1, 2)
-        total = (total * rows.flatten(1, 2)).sum(-1, keepdim=True)
+        total = columns @ factor.unflatten(-1, (rows.shape[-1], -1)).transpose(1, 2)
+        total = (total * rows).sum(-1, keepdim=True)
         return PRODUCT_AVERAGE((v * factor.unsqueeze(-1)).contiguous(), columns, rows) / total
 
     def macs(self, x: Tensor) -> int:

@@ -12,7 +12,8 @@ The paper's form for translation could not be read. What is chosen here:
 - the code of the 2-D module on one axis: all P = C features, and no 1/sqrt(2), since there is one axis;
 - offsets are target index minus source index in encoder-decoder attention, as between positions of one sequence;
 - logits are divided by sqrt(d) (the vision module does not), so that 1000 is the attention of the Transformer;
-- no bias on q, k and v: a bias of q would be an E3 (against k) or an E4 (against r) in disguise, also where these are off.
+- no bias on q, k and v: a bias of q would be an E3 (against k) or an E4 (against r) in disguise, even where those
+  are off.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class GeneralizedAttention1d(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Xavier-uniform projections as fairseq's attention (q, k, v, r narrower by sqrt(2)), u and v as in the 2-D module."""
+        """Xavier-uniform projections as in fairseq (q, k, v, r narrower by sqrt(2)); u and v as in the 2-D module."""
         for name, module in self.named_children():
             nn.init.xavier_uniform_(module.weight, gain=1 if name == "out_proj" else 1 / math.sqrt(2))
         nn.init.zeros_(self.out_proj.bias)
@@ -87,8 +88,8 @@ class GeneralizedAttention1d(nn.Module):
             x: T x N x C queries; with `incremental_state`, the new positions only.
             memory: S x N x C, what is attended to (encoder output); x itself if not given.
             key_padding_mask: N x S bool, True where padded. In incremental self-attention, of the new positions.
-            incremental_state: a dict that the module fills with its cache: keys and values so far (self-attention, causal
-                only), or those of `memory` and the number of positions done (encoder-decoder attention).
+            incremental_state: a dict that the module fills with its cache: keys and values so far (self-attention,
+                causal only), or those of `memory` and the number of positions done (encoder-decoder attention).
             need_weights: also return probabilities averaged over heads, N x T x S.
         Returns: (T x N x C, weights or None).
         """
@@ -169,15 +170,15 @@ class GeneralizedAttention1d(nn.Module):
         return logits
 
     def position_logits(self, content: Tensor, first: int, length: int, total: int) -> Tensor:
-        """content . r(t - s) for t = first .. first + length - 1: one product with the distinct offsets, then a shift by row."""
+        """content . r(t - s), t = first .. first + length - 1: a product with the distinct offsets, a shift by row."""
         offsets = torch.arange(first + length - 1, first - total, -1, device=content.device)
         code = axis_code(offsets, self.embed_dim).to(self.r_proj.weight.dtype)
         r = self.r_proj(code).unflatten(-1, (self.heads, self.head_dim)).permute(1, 2, 0)
         table = content @ r
         if table.shape[2] == 1 and length > 1:
             table = table.expand(-1, -1, length, -1)
-        # Row t wants columns length - 1 - t .. + total - 1 of the table: padding rows to one more column and reading the memory
-        # one column later in each row shifts them into place.
+        # Row t wants columns length - 1 - t .. + total - 1 of the table: padding rows to one more column and reading
+        # the memory one column later in each row shifts them into place.
         width = length + total - 1
         shifted = F.pad(table, (1, 0)).flatten(2)[..., length:].unflatten(2, (length, width))
         return shifted[..., :total]
@@ -196,7 +197,7 @@ class GeneralizedAttention1d(nn.Module):
     def mix(
         self, logits: Tensor, allowed: Tensor | None, v: Tensor, length: int, need_weights: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Softmax over keys and average of the values: T x N x C. One map serves all queries where logits have one row."""
+        """Softmax over keys and average of values, T x N x C. Where logits have one row, one map serves all queries."""
         if allowed is not None:
             logits = logits.masked_fill(~allowed, -math.inf)
         probabilities = logits.softmax(-1)

@@ -10,11 +10,12 @@ https://arxiv.org/abs/1911.09483
     y = W_o [a ; c_K1 ; c_K2 ; ...] + b_o                 (combine = concat)
 
 The heads are those of the attention: one kernel a head. The feed-forward branch of the paper stays outside.
-Departures from the released code: padded positions are zeroed before the convolution unless `mask_padding=False` (the release lets
-them leak by default); DropConnect reads `weight_dropout` (the release ignores its flag). Not in the release, so choices of ours:
+Departures from the released code: padded positions are zeroed before the convolution unless `mask_padding=False` (the
+release lets them leak by default); DropConnect reads `weight_dropout` (the release ignores its flag). Not in the
+release, so choices of ours:
 - `projection="separate"`: the convolution reads W_c u + b_c instead of v;
-- `kind="depthwise"`: the same convolution with learnt, input-independent logits (heads x K), the only thing removed being the
-  dependence on v; `kind="standard"`: a full d x d x K convolution without bias.
+- `kind="depthwise"`: the same convolution with learnt, input-independent logits (heads x K), so that only the dependence
+  on v is removed; `kind="standard"`: a full d x d x K convolution without bias.
 Initialisation: W_in and P_K PyTorch's default, W_o Kaiming-uniform (a=1) as in the release, biases 0.
 """
 
@@ -257,7 +258,7 @@ class MuseAttention(nn.Module):
         return F.conv1d(c.permute(1, 2, 0), weight).permute(2, 0, 1)
 
     def macs(self, x: Tensor, *unused: object, **unused_options: object) -> int:
-        """Multiply-adds of the forward on T x N x C, whole batch and full T x T maps; softmax and additions left out."""
+        """Multiply-adds of the forward on T x N x C, whole batch, full T x T maps; softmax and additions left out."""
         length, batch, c = x.shape
         per_position = 3 * c * c + 2 * length * c + self.out_proj.in_features * c
         if self.kernels and self.projection == "separate":

@@ -15,6 +15,7 @@ import importlib
 import json
 import os
 import random
+import shutil
 import sys
 import time
 import traceback
@@ -24,6 +25,7 @@ import yaml
 
 from plugins.runner import device, provenance, state
 from plugins.runner.errors import UserError
+from plugins.runner.sources import ROOT, training_sources
 from plugins.runner.spec import digest, resolve_metrics_path
 
 ENGINES = {
@@ -113,6 +115,7 @@ def _run(spec: dict, data: Path, run_dir: Path, kind: str) -> dict:
     engine = importlib.import_module(ENGINES[spec["engine"]])
     _seed(spec["seed"], spec["threads"])
     print(f"# {' '.join(engine.command(spec, data, run_dir))}", flush=True)
+    _claim_checkpoints(spec, manifest["checksum"], run_dir)
     walls = {}
 
     def timed(name, call):
@@ -152,10 +155,20 @@ def _run(spec: dict, data: Path, run_dir: Path, kind: str) -> dict:
     }
 
 
+def _claim_checkpoints(spec: dict, data: str, run_dir: Path) -> None:
+    """Sets aside what another recipe, other data or other sources left in this folder: nothing may go on from it."""
+    sources = provenance.digest_files(training_sources(spec))
+    identity = {"spec": digest(spec), "data": data, "sources": sources}
+    stamp = run_dir / "identity.json"
+    if stamp.is_file() and json.loads(stamp.read_text()) != identity:
+        print("the recipe, the data or the sources have changed since the last checkpoint: training anew", flush=True)
+        shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
+        (run_dir / "curves.jsonl").unlink(missing_ok=True)
+    state.write_json(stamp, identity)
+
+
 def imported_sources() -> list[str]:
     """The files of this project's `plugins` that this process has imported, relative to the repository."""
-    from plugins.runner.sources import ROOT
-
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
     inside = {Path(file).resolve() for file in files if file}
     return sorted(str(f.relative_to(ROOT)) for f in inside if f.is_relative_to(ROOT / "plugins") and f.suffix == ".py")

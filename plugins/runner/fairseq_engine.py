@@ -28,8 +28,10 @@ from fairseq_cli import train as fairseq_train
 
 from plugins.fairseq_ext import safe_load as safe_load
 from plugins.runner.errors import UserError
+from plugins.runner.sources import ROOT, closure
 
-PLUGINS = Path(__file__).resolve().parents[1]
+# What the models outside fairseq are made of; the operators' own imports are followed.
+MUSE_MODULES = frozenset({"plugins.fairseq_ext.models.muse", "plugins.fairseq_ext.muse_layers", "plugins.operators.muse"})
 NATS = math.log(2)
 TRAIN_DEFAULTS = {
     "update_freq": 1,
@@ -140,6 +142,8 @@ def measured_model(spec: dict, data: Path):
     model = task.build_model(cfg.model)
     criterion = task.build_criterion(cfg.criterion)
     sample = _random_sample(task, spec["measure"]["tokens"], spec["measure"]["batch"])
+    if torch.cuda.is_available():
+        model, sample = model.cuda(), utils.move_to_cuda(sample)
 
     def forward():
         model.eval()
@@ -233,7 +237,7 @@ def _model_options(model: dict, train: dict) -> dict:
         }
         if convolution.get("per_layer"):
             switches["convolution-per-layer"] = _listed(_spread(convolution["per_layer"], model["layers"]))
-    user_dir = os.path.relpath(PLUGINS / "fairseq_ext")
+    user_dir = os.path.relpath(ROOT / "plugins" / "fairseq_ext")
     return {"user-dir": user_dir, "arch": "muse", **shape, "input-dropout": train["input_dropout"], **switches}
 
 
@@ -305,6 +309,7 @@ def _run_fairseq(arguments: list[str], spec: dict, run_dir: Path, resumed: int) 
     cfg = _config(arguments)
     recorder = Recorder(run_dir, spec["train"]["updates"], resumed)
     logger = logging.getLogger("fairseq.logging.progress_bar")
+    logger.setLevel(logging.INFO)  # whoever set logging up before fairseq may have asked for less
     logger.addHandler(recorder)
     try:
         distributed_utils.call_main(cfg, fairseq_train.main)
@@ -395,12 +400,10 @@ def _recipe(spec: dict, data: Path) -> dict:
 
 def _sources(spec: dict) -> str:
     """SHA-256 over torch's version and the project's files that decide the course of training, this one included."""
-    digest = hashlib.sha256(torch.__version__.encode())
-    digest.update(Path(__file__).read_bytes())
-    if spec["model"].get("parallel"):
-        for room in ("fairseq_ext", "operators"):
-            for path in sorted((PLUGINS / room).rglob("*.py")):
-                digest.update(path.read_bytes())
+    roots = MUSE_MODULES if spec["model"].get("parallel") else frozenset()
+    digest = hashlib.sha256(torch.__version__.encode() + Path(__file__).read_bytes())
+    for path in closure(roots):
+        digest.update((ROOT / path).read_bytes())
     return digest.hexdigest()
 
 

@@ -12,38 +12,6 @@ from plugins.runner import sources, state
 from plugins.runner.errors import UserError
 from plugins.runner.spec import EXPERIMENTS, Run, read_yaml, studies
 
-# What every run imports beyond the runner's own module-level imports.
-COMMON = {"plugins.runner.__main__", "plugins.runner.sources", "plugins.runner.measure", "plugins.datasets.manifest"}
-FAIRSEQ = {"plugins.runner.fairseq_engine", "plugins.fairseq_ext", "plugins.fairseq_ext.models.muse"}
-OPENMM = {"plugins.runner.openmm_engine", "plugins.openmm_ext.training", "plugins.openmm_ext.loading"}
-GLUE = {"mmdet": "plugins.openmm_ext.detection"}
-
-
-def engine_modules(spec: dict) -> set[str]:
-    """The modules that the engine imports for this run, by the words of its model."""
-    model = spec["model"]
-    if spec["engine"] == "fairseq":
-        extended = model.get("parallel") or model.get("convolution") or model.get("ffn", "own") != "own"
-        layers = {"plugins.fairseq_ext.muse_layers", "plugins.operators.muse"}
-        return FAIRSEQ | (layers if extended else set())
-    operators = {f"plugins.openmm_ext.{word}" for word in openmm_operators(model)}
-    return OPENMM | {GLUE[spec["engine"]]} | operators
-
-
-def openmm_operators(model: dict) -> list[str]:
-    """The modules of plugins/openmm_ext that register what a model's words ask for."""
-    return (["generalized_attention"] if model.get("attention") else []) + (
-        ["deform_conv"] if model.get("deformable") else []
-    )
-
-
-def run_sources(spec: dict) -> list[str]:
-    """The files that a run reads of this project: the modules it imports, and the mmengine config it starts from."""
-    files = list(sources.closure(frozenset(COMMON | engine_modules(spec))))
-    if "config" in spec["train"]:
-        files.append(str(EXPERIMENTS / spec["study"] / "configs" / spec["train"]["config"]))
-    return files
-
 
 def dataset_sources(name: str) -> list[str]:
     """The files that preparing a data set imports."""
@@ -54,7 +22,7 @@ def dataset_sources(name: str) -> list[str]:
 
 
 def data_parameters(scale: str, name: str, wanted: list[str]) -> list[str]:
-    """The parameters of a data set as key=value words. Recipes of one scale that share a data set must agree on them."""
+    """The parameters of a data set as key=value words. Recipes of one scale that share it must agree on them."""
     found: dict[str, dict] = {}
     for study in wanted:
         for path in sorted((EXPERIMENTS / study / "configs").glob(f"*-{scale}.yaml")):

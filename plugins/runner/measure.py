@@ -1,8 +1,8 @@
 """What a model costs: parameters, multiply-adds, latency and peak memory of inference and of a training step.
 
 Multiply-adds are torch's FlopCounterMode halved (matrix products, convolutions, attention products). Modules with a
-`macs(*inputs)` method, our operators, speak for themselves: their number is that of the published algorithm, however our
-fast form computes it. Left out: element-wise work, softmax, normalisation, pooling, embeddings, interpolation.
+`macs(*inputs)` method, our operators, speak for themselves: their number is that of the published algorithm, however
+our fast form computes it. Left out: element-wise work, softmax, normalisation, pooling, embeddings, interpolation.
 Latency is the median of several calls in the run's own process; other runs may share the machine, so the load average
 goes along. Use `benchmarks/` for claims of speed.
 """

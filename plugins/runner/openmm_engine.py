@@ -1,9 +1,9 @@
 """Engine of the OpenMMLab studies: resolved spec -> mmengine config -> mmengine's own Runner.
 
-A recipe names a config (`train.config`, a file of `experiments/<study>/configs/`) that inherits from the installed package.
-This module adds what the spec decides: operators, data, seed, length of the training, and `train.options` (dotted keys, as in
-mmengine's `--cfg-options`). The result is written to
-`config.py` in the run's folder and is complete in itself: `command()` trains it with the package's own tool.
+A recipe names a config (`train.config`, a file of `experiments/<study>/configs/`) that inherits from the installed
+package. This module adds what the spec decides: operators, data, seed, length of the training, and `train.options`
+(dotted keys, as in mmengine's `--cfg-options`). The result is written to `config.py` in the run's folder and is
+complete in itself: `command()` trains it with the package's own tool.
 
 What differs between detection, segmentation and classification stands in a `Task` and in the module that it names.
 """
@@ -107,9 +107,9 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
 def measured_model(spec: dict, data: Path):
     """A fresh model, one inference and one training step on the fixed input of `spec["measure"]`.
 
-    For detection, the inference is backbone, neck, region head and box head on fixed proposals: what is left out (choice
-    of proposals, suppression, thresholds) depends on the weights, not on the arm. The training step is the package's own
-    loss on fixed boxes, with its backward pass.
+    For detection, the inference is backbone, neck, region head and box head on fixed proposals: what is left out
+    (choice of proposals, suppression, thresholds) depends on the weights, not on the arm. The training step is the
+    package's own loss on fixed boxes, with its backward pass.
     """
     import torch
     from mmengine.registry import MODELS, init_default_scope
@@ -185,7 +185,7 @@ def build_config(spec: dict, data: Path):
     cfg.train_cfg = {
         "type": "IterBasedTrainLoop",
         "max_iters": updates,
-        # A batch sampler that sorts by shape cannot be wound forward without loading: such a run resumes with the data anew.
+        # A batch sampler that sorts by shape cannot be wound forward without loading: such a run starts the data anew.
         "fast_forward_on_resume": "batch_sampler" in cfg.train_dataloader,
     }
     for key in ("val_dataloader", "val_evaluator", "val_cfg"):

@@ -9,7 +9,7 @@ their own. `tests/end_to_end` compares the list with `sys.modules` of real runs.
 from __future__ import annotations
 
 import ast
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,7 +46,7 @@ def _parents(name: str) -> set[str]:
     return {".".join(parts[:i]) for i in range(1, len(parts))}
 
 
-@lru_cache(maxsize=None)
+@cache
 def closure(roots: frozenset[str]) -> tuple[str, ...]:
     """The files, relative to the repository, that importing the modules `roots` brings in, in sorted order."""
     todo, seen = set(roots), set()
@@ -60,3 +60,42 @@ def closure(roots: frozenset[str]) -> tuple[str, ...]:
         seen.add(name)
         todo |= _imports(path) | _parents(name)
     return tuple(sorted({str(module_file(name).relative_to(ROOT)) for name in seen}))
+
+
+# What every run imports beyond the runner's own module-level imports.
+COMMON = {"plugins.runner.__main__", "plugins.runner.measure", "plugins.datasets.manifest"}
+FAIRSEQ = {"plugins.runner.fairseq_engine"}
+MUSE = {"plugins.fairseq_ext.models.muse", "plugins.fairseq_ext.muse_layers", "plugins.operators.muse"}
+OPENMM = {"plugins.runner.openmm_engine", "plugins.openmm_ext.training", "plugins.openmm_ext.loading"}
+GLUE = {"mmdet": "plugins.openmm_ext.detection"}
+
+
+def engine_modules(spec: dict) -> set[str]:
+    """The modules that the engine imports for this run, by the words of its model."""
+    model = spec["model"]
+    if spec["engine"] == "fairseq":
+        shared_ffn = {"plugins.operators.dynamic_conv"} if model.get("ffn") == "shared" else set()
+        return FAIRSEQ | (MUSE | shared_ffn if model.get("parallel") else set())
+    operators = {f"plugins.openmm_ext.{word}" for word in openmm_operators(model)}
+    return OPENMM | {GLUE[spec["engine"]]} | operators
+
+
+def openmm_operators(model: dict) -> list[str]:
+    """The modules of plugins/openmm_ext that register what a model's words ask for."""
+    return (["generalized_attention"] if model.get("attention") else []) + (
+        ["deform_conv"] if model.get("deformable") else []
+    )
+
+
+def training_sources(spec: dict) -> list[str]:
+    """Those of `run_sources` that decide the course of a training; a checkpoint made by others is of no use."""
+    rooms = ("plugins/operators/", "plugins/fairseq_ext/", "plugins/openmm_ext/", "experiments/")
+    return [path for path in run_sources(spec) if path.startswith(rooms) or path.endswith("_engine.py")]
+
+
+def run_sources(spec: dict) -> list[str]:
+    """The files that a run reads of this project: the modules it imports, and the mmengine config it starts from."""
+    files = list(closure(frozenset(COMMON | engine_modules(spec))))
+    if "config" in spec["train"]:
+        files.append(f"experiments/{spec['study']}/configs/{spec['train']['config']}")
+    return files

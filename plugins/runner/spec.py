@@ -106,14 +106,14 @@ def _message(error) -> str:
 
 
 def validate(content: dict, schema: str, source: Path) -> None:
-    """Raises UserError with one line for the first fault of `content` against `workflow/schemas/<schema>.schema.yaml`."""
+    """Raises UserError, one line, for the first fault of `content` against workflow/schemas/<schema>.schema.yaml."""
     errors = sorted(_validator(schema).iter_errors(content), key=lambda e: [str(p) for p in e.absolute_path])
     if errors:
         raise UserError(f"{source}: {_message(errors[0])}")
 
 
 def merge(base: dict, change: dict) -> dict:
-    """`base` with `change` laid over it: mappings key by key, "x2" as twice the base's number, anything else replaced."""
+    """`base` with `change` laid over it: mappings key by key, "x2" as twice the base's number, all else replaced."""
     merged = copy.deepcopy(base)
     for key, value in change.items():
         if isinstance(value, dict) and isinstance(merged.get(key), dict):
@@ -271,7 +271,7 @@ def resolve(scale: str, study: str, ablation: str, arm: str, seed: int) -> dict:
 
 
 def resolve_metrics_path(path: str) -> dict:
-    """The resolved run whose declared output is `path`: results/runs/<scale>/<study>/<ablation>/<arm>/seed<k>/metrics.json."""
+    """The resolved run of a path results/runs/<scale>/<study>/<ablation>/<arm>/seed<k>/metrics.json."""
     parts = Path(path).parts
     if len(parts) < 8 or parts[-1] != "metrics.json" or not parts[-2].removeprefix("seed").isdigit():
         raise UserError(f"{path}: must be results/runs/<scale>/<study>/<ablation>/<arm>/seed<k>/metrics.json")

@@ -17,17 +17,17 @@ PARTS = [
     "plugins",
     "profiles",
     "workflow",
-    "pyproject.toml",
+    "environment.yml",
     "requirements.lock",
 ]
 TINY = {
     "muse/configs/translation-mini.yaml": {
-        "data": {"name": "mini_translation", "sentences": 400, "types": None},
+        "data": {"name": "mini_translation", "sentences": 400, "valid": 20, "test": 20},
         "model": {"layers": 1, "width": 16, "ffn_width": 16, "heads": 2},
-        "train": {"updates": 4, "max_tokens": 400},
+        "train": {"updates": 4, "max_tokens": 400, "warmup": 1, "save_every": 2, "log_every": 1},
     },
     "spatial_attention/configs/detection-mini.yaml": {
-        "data": {"name": "mini_shapes", "train": 8, "val": 4, "test": 4},
+        "data": {"name": "mini_shapes", "train": 8, "val": 4, "test": 4, "per_class": 2},
         "train": {"updates": 2, "batch": 2, "warmup": 1, "log_every": 1, "checkpoint_every": 1},
         "measure": {"height": 64, "width": 64, "batch": 1, "proposals": 10},
     },

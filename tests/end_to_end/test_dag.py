@@ -9,7 +9,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from plugins.runner import inputs, spec
+from plugins.runner import sources, spec
 from tests.end_to_end.conftest import REPOSITORY
 
 TRANSFORMER, MUSE = "muse/tiny/transformer/seed1", "muse/tiny/muse/seed1"
@@ -71,7 +71,7 @@ def test_the_declared_sources_are_those_that_a_run_imports(finished, monkeypatch
         cache.cache_clear()
     for run in (TRANSFORMER, MUSE, ATTENTION):
         resolved = spec.resolve_metrics_path(f"results/runs/mini/{run}/metrics.json")
-        declared = {path for path in inputs.run_sources(resolved) if path.startswith("plugins/")}
+        declared = {path for path in sources.run_sources(resolved) if path.startswith("plugins/")}
         assert declared == set(finished.metrics(run)["provenance"]["sources"]), run
     for cache in (spec._ablations, spec.recipe):
         cache.cache_clear()

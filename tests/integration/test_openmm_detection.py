@@ -142,6 +142,10 @@ def test_training_starts_as_identity_and_regular_convolution(data, tmp_path):
     assert attention.value_conv.weight.abs().max() <= bound
 
 
+def words_of(terms: str, deformable: bool) -> dict:
+    return {"attention": {"terms": terms, "kv_stride": 2}} | ({"deformable": True} if deformable else {})
+
+
 @pytest.mark.parametrize("terms", ["1111", "0010"])
 @pytest.mark.parametrize("deformable", [False, True], ids=["", "dcn"])
 def test_public_settings_load_strictly_both_ways(terms, deformable, tmp_path):
@@ -168,10 +172,6 @@ def test_public_settings_load_strictly_both_ways(terms, deformable, tmp_path):
             torch.testing.assert_close(mine, official, rtol=1e-4, atol=1e-4)
 
 
-def words_of(terms: str, deformable: bool) -> dict:
-    return {"attention": {"terms": terms, "kv_stride": 2}} | ({"deformable": True} if deformable else {})
-
-
 def test_same_seed_twice_is_identical_and_another_differs(undisturbed, data, tmp_path):
     assert_same(undisturbed, finished(make_spec(WORDS), data, tmp_path / "again"))
     other = finished(make_spec(WORDS, seed=2), data, tmp_path / "other")
@@ -180,8 +180,14 @@ def test_same_seed_twice_is_identical_and_another_differs(undisturbed, data, tmp
 
 def test_killed_run_goes_on_bit_for_bit(undisturbed, data, tmp_path):
     spec, run = make_spec(WORDS), tmp_path / "run"
-    code = "import json,sys,torch; torch.set_num_threads(1); from pathlib import Path; import plugins.runner.openmm_engine as e; "
-    code += "e.train(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))"
+    code = """
+import json, sys, torch
+from pathlib import Path
+from plugins.runner import openmm_engine
+
+torch.set_num_threads(1)
+openmm_engine.train(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
+"""
     with (tmp_path / "log").open("w") as log:
         child = subprocess.Popen(
             [sys.executable, "-c", code, json.dumps(spec), str(data), str(run)], cwd=ROOT, stdout=log, stderr=log

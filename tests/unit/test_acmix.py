@@ -200,4 +200,4 @@ def test_bad_input():
     with pytest.raises(ValueError, match=r"mask.shape=\(1, 6, 6\): must be \(4, 6, 6\)"):
         swin()(torch.randn(1, 4, 6, 8), torch.zeros(1, 6, 6))
     with pytest.raises(ValueError, match="too small for queries"):
-        acmix.local_attention(torch.randn(1, 2, 4, 4), torch.randn(1, 2, 5, 6), torch.randn(1, 2, 5, 6), 3, 1)
+        acmix.local_attention(torch.randn(1, 4, 4, 2), torch.randn(1, 5, 6, 2), torch.randn(1, 5, 6, 2), 3, 1)

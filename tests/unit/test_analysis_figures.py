@@ -58,7 +58,7 @@ def test_nothing_finished_still_makes_figures(suite, tmp_path):
 
 def test_labels_keep_off_each_other_and_inside(tmp_path):
     points = [(x, 20 + 0.1 * (x % 3), f"pattern {x}") for x in range(7)]
-    with style.figure(1) as (made, (axes,)):
+    with style.figure(1) as (made, (axes,), _):
         axes.scatter([x for x, _, _ in points], [y for _, y, _ in points])
         axes.margins(0.15)
         style.place_labels(axes, points)

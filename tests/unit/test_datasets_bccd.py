@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from plugins.datasets import bccd, prepare, verify
+from plugins.datasets import bccd
 from plugins.datasets.bccd import boxes
+from plugins.datasets.manifest import verify
+from plugins.datasets.prepare import prepare
 from plugins.runner.errors import UserError
 
 ROOT = Path(os.environ.get("CONVATTN_DATA_ROOT", Path(__file__).resolve().parents[2].parent / "shared" / "data"))

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugins.datasets import multi30k, prepare, verify
+from plugins.datasets import multi30k
+from plugins.datasets.manifest import verify
+from plugins.datasets.prepare import prepare
 from plugins.runner.errors import UserError
 
 ROOT = Path(os.environ.get("CONVATTN_DATA_ROOT", Path(__file__).resolve().parents[2].parent / "shared" / "data"))

@@ -41,7 +41,7 @@ def test_fast_equals_reference(terms, data):
 
 @pytest.mark.parametrize("terms", PATTERNS)
 def test_large_logits(terms):
-    """No 1/sqrt(d) stands in front of the logits: spreads of hundreds must not overflow or divide nothing by nothing."""
+    """No 1/sqrt(d) stands before the logits: spreads of hundreds must not overflow or divide nothing by nothing."""
     torch.manual_seed(0)
     module = randomise(GeneralizedAttention(8, terms=terms, heads=2, kv_stride=1), 8.0).double()
     with torch.no_grad():

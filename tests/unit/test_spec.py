@@ -153,9 +153,15 @@ def test_a_path_that_is_no_run(toy, path):
         spec.resolve_metrics_path(path)
 
 
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
+)
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.text(max_size=200) | st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-       lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3), max_leaves=8).map(yaml.safe_dump))  # fmt: skip
+@given(st.text(max_size=200) | VALUES.map(yaml.safe_dump))
 def test_any_text_gives_one_line_or_a_table(toy, text):
     folder = toy()
     (folder / "experiments/toy/ablations/toy.yaml").write_text(text, encoding="utf-8", errors="replace")

@@ -4,6 +4,7 @@ rule list_runs:
         expected="results/{scale}/expected.json",
     log:
         "results/logs/{scale}/list_runs.log",
+    priority: 100  # `analysis.status` reads it while the runs go on
     params:
         runs=lambda w: inputs.expected(RUNS),
     run:

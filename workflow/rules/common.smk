@@ -10,7 +10,7 @@ from pathlib import Path
 # The packages of this checkout come first, whatever else is installed.
 sys.path.insert(0, str(workflow.basedir))
 
-from plugins.runner import device, inputs
+from plugins.runner import device, inputs, sources
 from plugins.runner import spec as experiments
 from plugins.runner.errors import UserError
 

@@ -78,6 +78,7 @@ rule judge_claims:
         runs="results/{where}/tables/{study}/runs.csv",
         definitions=lambda w: inputs.study_files(w.study, "ablations"),
         claims="experiments/{study}/claims.yaml",
+        reference="experiments/{study}/reference.csv",
         sources=ANALYSIS,
     output:
         report(

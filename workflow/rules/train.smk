@@ -2,7 +2,7 @@ rule train:
     """Train, evaluate and measure one arm with one seed; a killed run goes on from its last checkpoint."""
     input:
         data=lambda w: f"results/data/{w.scale}/{spec_of(w)['data']['name']}/manifest.json",
-        sources=lambda w: or_one_line(inputs.run_sources, spec_of(w)),
+        sources=lambda w: or_one_line(sources.run_sources, spec_of(w)),
     output:
         metrics="results/runs/{scale}/{study}/{ablation}/{arm}/seed{seed}/metrics.json",
     log:

@@ -1,4 +1,5 @@
-# Faster R-CNN with FPN in the shape of the paper's (ResNet-50 bottlenecks, 3-4-6-3), narrowed to train from scratch on a CPU.
+# Faster R-CNN with FPN in the shape of the paper's (ResNet-50 bottlenecks, 3-4-6-3), narrowed to train from scratch on
+# a CPU.
 _base_ = ["mmdet::_base_/models/faster-rcnn_r50_fpn.py", "mmdet::_base_/default_runtime.py"]
 
 # From scratch on batches of a few images, batch statistics are too noisy: group normalisation throughout.

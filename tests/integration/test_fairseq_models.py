@@ -1,0 +1,170 @@
+"""MUSE as a fairseq model: parameter totals of the released logs, every arm, incremental decoding, padding, options."""
+
+import contextlib
+import copy
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+from fairseq import tasks, utils
+from fairseq.data import Dictionary
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY, MODEL_DATACLASS_REGISTRY
+
+from plugins.runner import fairseq_engine
+from plugins.runner.errors import UserError
+from plugins.runner.spec import resolve, runs_table
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {"layers": 2, "width": 16, "ffn_width": 24, "heads": 2, "dropout": 0.0}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def user_dir():
+    """The repository as current folder, the user-dir loaded, one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with contextlib.chdir(ROOT):
+        utils.import_user_module(Namespace(user_dir="plugins/fairseq_ext"))
+        yield
+    torch.set_num_threads(threads)
+
+
+def dictionary(types):
+    """A dictionary with `types` entries, special symbols included."""
+    words = Dictionary()
+    for index in range(types - len(words)):
+        words.add_symbol(f"w{index}")
+    return words
+
+
+def task_of(source, target):
+    return tasks.translation.TranslationTask(tasks.translation.TranslationConfig(), source, target)
+
+
+def build(arch, source, target, **options):
+    args = Namespace(**options)
+    ARCH_CONFIG_REGISTRY[arch](args)
+    if arch != "transformer":
+        args = MODEL_DATACLASS_REGISTRY["muse"](**vars(args))
+    return ARCH_MODEL_REGISTRY[arch].build_model(args, task_of(source, target))
+
+
+def count(model):
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("arch", "types", "total"),
+    [("muse_iwslt_de_en", (8848, 6632), 48_193_584), ("muse_wmt_en_fr_big", (44512, None), 252_088_368)],
+)
+def test_parameter_totals_are_those_of_the_released_logs(arch, types, total):
+    source = dictionary(types[0])
+    target = dictionary(types[1]) if types[1] else source
+    with torch.device("meta"):
+        model = build(arch, source, target, released_parameters=True)
+    assert count(model) == total
+
+
+def arms():
+    config = {"scale": "mini", "studies": ["muse"], "arms": "all", "seeds": [1], "data_root": None, "device": "auto"}
+    with contextlib.chdir(ROOT):
+        runs = [run for run in runs_table(config) if run.home == (run.ablation, run.arm)]
+    return [pytest.param(run.ablation, run.arm, id=f"{run.ablation}-{run.arm}") for run in runs]
+
+
+def arm_model(ablation, arm):
+    """(model of an arm at a tiny size, dictionary), in evaluation mode, from the options that the engine passes."""
+    spec = resolve("mini", "muse", ablation, arm, 1)
+    words = dictionary(30)
+    spec["model"] |= SMALL
+    options = fairseq_engine._model_options(spec["model"], fairseq_engine._train_knobs(spec))
+    options = {name.replace("-", "_"): value for name, value in options.items() if name not in ("user-dir", "arch")}
+    for name in ("convolution_kernels", "convolution_per_layer"):
+        if name in options:
+            options[name] = [int(size) for size in options[name].strip("[]").split(",") if size]
+    torch.manual_seed(0)
+    arch = "muse" if spec["model"]["parallel"] else "transformer"
+    return build(arch, words, words, **options).eval(), words
+
+
+def batch(words, lengths=(7, 4)):
+    """Right-padded random source and target sentences, ended by end-of-sentence, and the shifted target."""
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.full((len(lengths), max(lengths)), words.pad())
+    for row, length in enumerate(lengths):
+        tokens[row, :length] = torch.randint(words.nspecial, len(words), (length,), generator=generator)
+        tokens[row, length - 1] = words.eos()
+    previous = tokens.roll(1, dims=1)
+    previous[:, 0] = words.eos()
+    return tokens, torch.tensor(lengths), previous
+
+
+@pytest.mark.parametrize(("ablation", "arm"), arms())
+def test_every_arm_trains_and_decodes_step_by_step_as_at_once(ablation, arm):
+    model, words = arm_model(ablation, arm)
+    source, lengths, previous = batch(words)
+    at_once, _ = model(source, lengths, previous)
+    at_once.sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    state = {}
+    with torch.no_grad():
+        encoded = model.encoder(source, lengths)
+        for step in range(1, 5):
+            logits, _ = model.decoder(previous[:, :step], encoder_out=encoded, incremental_state=state)
+            torch.testing.assert_close(logits[:, 0], at_once[:, step - 1], atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("ablation", "arm"), arms())
+def test_padding_changes_nothing(ablation, arm):
+    model, words = arm_model(ablation, arm)
+    source, lengths, previous = batch(words)
+    together, _ = model(source, lengths, previous)
+    alone, _ = model(source[1:, :4], lengths[1:], previous[1:, :4])
+    torch.testing.assert_close(together[1, :4], alone[0], atol=2e-5, rtol=1e-4)
+
+
+def test_padding_leaks_only_when_asked_for():
+    words = dictionary(30)
+    sizes = {
+        f"{side}_{key}": value
+        for side in ("encoder", "decoder")
+        for key, value in {"embed_dim": 16, "ffn_embed_dim": 24, "layers": 2, "attention_heads": 2}.items()
+    }
+    torch.manual_seed(0)
+    model = build("muse", words, words, convolve_padding=True, **sizes).eval()
+    source, lengths, previous = batch(words)
+    together, _ = model(source, lengths, previous)
+    alone, _ = model(source[1:, :4], lengths[1:], previous[1:, :4])
+    assert (together[1, :4] - alone[0]).abs().max() > 1e-4
+
+
+def test_beam_search_follows_the_reordered_state():
+    """Scores that beam search reports are those of the finished sentences, decoded at once."""
+    model, words = arm_model("branches", "muse")
+    task = task_of(words, words)
+    generator = task.build_generator([model], Namespace(beam=3, max_len_b=8, lenpen=1.0))
+    source, lengths, previous = batch(words)
+    sample = {"net_input": {"src_tokens": source, "src_lengths": lengths}}
+    found = generator.generate([model], sample)
+    for row, hypotheses in enumerate(found):
+        tokens = hypotheses[0]["tokens"][None]
+        shifted = torch.cat((tokens.new_full((1, 1), words.eos()), tokens[:, :-1]), 1)
+        length = lengths[row : row + 1]
+        logits, _ = model(source[row : row + 1, : int(length)], length, shifted)
+        scores = logits.log_softmax(-1).gather(2, tokens[..., None])[0, :, 0]
+        torch.testing.assert_close(scores, hypotheses[0]["positional_scores"], atol=1e-4, rtol=1e-4)
+
+
+def test_growing_kernels_are_spread_over_the_layers():
+    assert fairseq_engine._spread([3, 7, 15, 31], 12) == [3] * 3 + [7] * 3 + [15] * 3 + [31] * 3
+    assert fairseq_engine._spread([3, 7, 15, 31], 2) == [3, 15]
+    with pytest.raises(ValueError, match="must have one size for each of 12 layers"):
+        build("muse_iwslt_de_en", dictionary(10), dictionary(10), convolution_per_layer=[3, 7])
+
+
+def test_a_shared_ffn_needs_a_convolution():
+    spec = copy.deepcopy(resolve("mini", "muse", "branches", "muse_simple", 1))
+    spec["model"]["ffn"] = "shared"
+    with pytest.raises(UserError, match="shared means shared with the convolution"):
+        fairseq_engine._model_options(spec["model"], fairseq_engine._train_knobs(spec))
