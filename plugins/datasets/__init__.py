@@ -1,1 +1,1 @@
-"""Data sets: generators of the mini data and preparers of the public sets. `prepare` writes one, `manifest` checks one."""
+"""Data sets: generators of the mini data, preparers of the public sets. `prepare` writes, `manifest` checks."""

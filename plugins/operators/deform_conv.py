@@ -5,8 +5,8 @@ attention that compares it with E2, https://arxiv.org/abs/1904.05873
 
     y_q = sum_m W_m x(q + p_m + o_m(q)),   x(s) = sum_k G(k, s) x_k,   G linear interpolation, zero outside
 
-2-D: not modulated; offsets come from a convolution of the same geometry that starts at zero (`conv_offset`, as in mmcv's
-`DeformConv2dPack`, whose parameter names are kept). The 1-D forms could not be read; chosen here:
+2-D: not modulated; offsets come from a convolution of the same geometry that starts at zero (`conv_offset`, as in
+mmcv's `DeformConv2dPack`, whose parameter names are kept). The 1-D forms could not be read; chosen here:
 - offsets are a linear function of the query alone, o_m = w_m x_q + b_m, as in the study's formula;
 - the causal form limits sampling points to the query and interpolates from the left, so no later position is ever read,
   not even by a gradient.

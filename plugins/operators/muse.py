@@ -14,8 +14,8 @@ Departures from the released code: padded positions are zeroed before the convol
 release lets them leak by default); DropConnect reads `weight_dropout` (the release ignores its flag). Not in the
 release, so choices of ours:
 - `projection="separate"`: the convolution reads W_c u + b_c instead of v;
-- `kind="depthwise"`: the same convolution with learnt, input-independent logits (heads x K), so that only the dependence
-  on v is removed; `kind="standard"`: a full d x d x K convolution without bias.
+- `kind="depthwise"`: the same convolution with learnt, input-independent logits (heads x K), so that only the
+  dependence on v is removed; `kind="standard"`: a full d x d x K convolution without bias.
 Initialisation: W_in and P_K PyTorch's default, W_o Kaiming-uniform (a=1) as in the release, biases 0.
 """
 

@@ -31,7 +31,9 @@ from plugins.runner.errors import UserError
 from plugins.runner.sources import ROOT, closure
 
 # What the models outside fairseq are made of; the operators' own imports are followed.
-MUSE_MODULES = frozenset({"plugins.fairseq_ext.models.muse", "plugins.fairseq_ext.muse_layers", "plugins.operators.muse"})
+MUSE_MODULES = frozenset(
+    {"plugins.fairseq_ext.models.muse", "plugins.fairseq_ext.muse_layers", "plugins.operators.muse"}
+)
 NATS = math.log(2)
 TRAIN_DEFAULTS = {
     "update_freq": 1,

@@ -39,7 +39,7 @@ ABLATIONS = {
         "task": "translation",
         "baseline": "transformer",
         "arms": {
-            "transformer": {"priority": "core", "set": {}},
+            "transformer": {"priority": "core", "set": {"parallel": False, "convolution": None}},
             "muse": {"priority": "core", "set": {"parallel": True, "convolution": {"kernels": [3]}}},
         },
     },

@@ -36,7 +36,7 @@ def test_a_run_leaves_metrics_that_fit_the_schema(finished):
         assert metrics["status"] == "done" and metrics["cost"]["macs"] > 0
         folder = finished.root / "results/runs/mini" / run
         assert {"spec.yaml", "train.log", "curves.jsonl"} <= {path.name for path in folder.iterdir()}
-        assert (folder / "train.log").read_text().startswith("# ")
+        assert any(line.startswith("# ") for line in (folder / "train.log").read_text().splitlines())
 
 
 def test_tables_figures_verdicts_and_report(finished):

@@ -34,7 +34,7 @@ def output_and_gradients(form: Callable, module: nn.Module, x: Tensor) -> list[T
 
 
 def assert_same(fast: Callable, reference: Callable, module: nn.Module, x: Tensor, tolerance: float = 1e-4) -> None:
-    """Both forms give the same output and gradients, relative to each's largest entry (at least 1 % of the largest of all)."""
+    """Same output and gradients, relative to each one's largest entry (at least 1 % of the largest of all)."""
     ours, theirs = (output_and_gradients(form, module, x) for form in (fast, reference))
     floor = 1e-2 * max(float(t.abs().max()) for t in theirs)
     for a, b in zip(ours, theirs, strict=True):
