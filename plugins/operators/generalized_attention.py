@@ -489,7 +489,7 @@ class GeneralizedAttention(nn.Module):
             k = saliency.unsqueeze(-1) * feature
             return BLOCK_ATTENTION(*(t.contiguous() for t in (q, k, v, columns, rows)))[0]
         columns, rows = columns.softmax(-1), rows.softmax(-1)
-        factor = (saliency - saliency.amax(-1, keepdim=True)).exp()
+        factor = (saliency - saliency.amax(-1, keepdim=True).detach()).exp()
         total = columns @ factor.unflatten(-1, (rows.shape[-1], -1)).transpose(1, 2)
         total = (total * rows).sum(-1, keepdim=True)
         return PRODUCT_AVERAGE((v * factor.unsqueeze(-1)).contiguous(), columns, rows) / total

@@ -15,6 +15,7 @@ import importlib
 import json
 import os
 import random
+import shlex
 import shutil
 import sys
 import time
@@ -114,7 +115,7 @@ def _run(spec: dict, data: Path, run_dir: Path, kind: str) -> dict:
     (run_dir / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     engine = importlib.import_module(ENGINES[spec["engine"]])
     _seed(spec["seed"], spec["threads"])
-    print(f"# {' '.join(engine.command(spec, data, run_dir))}", flush=True)
+    print(f"# {shlex.join(engine.command(spec, data, run_dir))}", flush=True)
     _claim_checkpoints(spec, manifest["checksum"], run_dir)
     walls = {}
 
