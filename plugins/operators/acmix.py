@@ -131,7 +131,9 @@ class ConvolutionPath(nn.Module):
         return self._repeat(y)
 
     def _group(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.conv2d(x, weight.to(x.dtype), stride=self.stride, padding=self.kernel // 2, groups=self.depth)
+        # torch 2.11 returns a wrong float64 weight gradient where weight and input are both channels-last.
+        weight = weight.to(x.dtype).contiguous()
+        return F.conv2d(x, weight, stride=self.stride, padding=self.kernel // 2, groups=self.depth)
 
     def _repeat(self, y: Tensor) -> Tensor:
         return y if self.copies == self.heads else y.repeat_interleave(self.heads, dim=1)

@@ -26,18 +26,18 @@ PIECE = 128
 
 
 def band_matrix(w: Tensor, first: int, columns: int) -> Tensor:
-    """Taps as rows of a matrix: entry [t, s] is w[t, s - t - first], zero where there is no such tap.
+    """Taps as rows of a matrix: entry [t, s] is w[t, s - t + first], zero where there is no such tap.
 
     Args:
         w: ... x T x K.
-        first: column of the first tap of row 0, may be negative.
-        columns: number of columns.
-    Returns: ... x T x columns.
+        first: taps of row 0 that fall before column 0.
+        columns: number of columns, at most T + K - 1 - first.
+    Returns: ... x T x columns, a view of a matrix with T + K - 1 columns.
     """
     length, kernel = w.shape[-2:]
     # Rows padded to T + K and cut to T + K - 1 slide right by one a row: tap j of row t lands in column t + j.
     band = F.pad(w, (0, length)).flatten(-2)[..., :-length].unflatten(-1, (length, length + kernel - 1))
-    return F.pad(band, (first, columns - first - band.shape[-1]))
+    return band[..., first : first + columns]
 
 
 def tap_convolution(x: Tensor, w: Tensor, left: int) -> Tensor:
@@ -58,7 +58,7 @@ def tap_convolution(x: Tensor, w: Tensor, left: int) -> Tensor:
         stop = min(start + PIECE, length)
         first = total - length + start - left
         low, high = max(first, 0), min(first + stop - start + kernel - 1, total)
-        band = band_matrix(w[:, :, start:stop], first - low, high - low)
+        band = band_matrix(w[:, :, start:stop], low - first, high - low)
         pieces.append(band @ x[:, :, low:high])
     y = pieces[0] if len(pieces) == 1 else torch.cat(pieces, 2)
     return y.permute(2, 0, 1, 3).flatten(2)

