@@ -215,8 +215,8 @@ class ACmix(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         _check_map(self, x)
-        # Rows of the projection by channel, then by q, k, v heads: what the group convolution reads. Channels-last memory
-        # is the faster one for it, and the one in which blocks of keys are cut in long runs.
+        # Rows of the projection by channel, then by q, k, v heads: what the group convolution reads. Channels-last
+        # memory is the faster one for it, and the one in which blocks of keys are cut in long runs.
         weight = self.qkv.weight.unflatten(0, (3 * self.heads, self.depth)).transpose(0, 1).flatten(0, 1)
         bias = self.qkv.bias.view(3 * self.heads, self.depth).T.flatten()
         maps = F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias)
@@ -464,7 +464,7 @@ def _outside(edge: int, window: int, stride: int, device: torch.device, dtype: t
 
 
 class _Blocks:
-    """How queries are cut: `edge` a side in a block, which sees `span` keys a side, `step` keys after the last one's."""
+    """How queries are cut: `edge` a side in a block, which sees `span` keys a side, `step` keys after the last."""
 
     def __init__(self, q: Tensor, window: int, stride: int) -> None:
         self.groups, height, width, _ = q.shape
