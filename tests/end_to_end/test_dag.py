@@ -60,6 +60,13 @@ def test_tables_figures_verdicts_and_report(finished):
     assert "transformer" in (results / "report.md").read_text()
 
 
+def test_snakemakes_own_report_is_one_page(finished):
+    done = finished.snakemake("--report", "page.html")
+    assert done.returncode == 0, done.stderr[-2000:]
+    page = (finished.root / "page.html").read_text()
+    assert "multiply-adds" in page and "tradeoff" in page
+
+
 def test_the_second_call_has_nothing_to_do(finished):
     done = finished.snakemake()
     assert done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr

@@ -31,7 +31,7 @@ rule plot:
     output:
         report(
             "results/{where}/figures/{study}/{kind}.png",
-            caption="../report/{kind}.rst",
+            caption="../report/figure.rst",
             category="{study}",
             labels={"item": "{kind}", "scale": "{where}"},
         ),
