@@ -16,12 +16,22 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 COUNTER = "torch FlopCounterMode / 2, operators by their own macs()"
+
 LEAVES_OUT = (
     "element-wise work, softmax, normalisation, pooling, embedding look-ups, interpolation, box post-processing"
 )
+
+
+def _attention_flops(query, key, value, *options, out_shape=None, **more) -> int:
+    """Of shapes, as torch's counter hands them on."""
+    return sdpa_flop_count(query, key, value)
+
+
+# torch's counter knows the fused attention of GPUs only.
+FUSED_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -57,7 +67,7 @@ class _Spoken:
 
 def count_macs(model: nn.Module, forward: Callable[[], object]) -> int:
     """Multiply-adds of one call of `forward`, which runs `model`."""
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=FUSED_ATTENTION)
     spoken = _Spoken(model, counter)
     try:
         with torch.no_grad(), counter:

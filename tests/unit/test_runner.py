@@ -115,6 +115,12 @@ def test_macs_of_known_layers():
     assert measure.count_parameters(linear) == 36
 
 
+def test_macs_of_fused_attention():
+    q = torch.ones(2, 4, 6, 8)
+    attend = nn.functional.scaled_dot_product_attention
+    assert measure.count_macs(nn.Identity(), lambda: attend(q, q, q)) == 2 * (2 * 4 * 6 * 6 * 8)
+
+
 def test_peak_memory_of_a_known_allocation():
     peak = measure.peak_megabytes(lambda: torch.ones(1_000_000) + 1, "cpu")
     assert 8.0 <= peak <= 8.1
