@@ -73,7 +73,7 @@ def test_bfloat16(terms):
     assert relative_error(module.bfloat16()(x.bfloat16()), expected) < 3e-2
 
 
-@pytest.mark.parametrize("terms", ["0011", "0111", "1111"])
+@pytest.mark.parametrize("terms", ["0001", "0010", "0011", "0111", "1000", "1111"])
 def test_compiles_without_graph_breaks(terms):
     torch.manual_seed(3)
     assert_compiles(make(terms), torch.randn(1, 8, 4, 5))
