@@ -30,10 +30,10 @@ for study in ALL_STUDIES:
     rule:
         name:
             study
-        message:
-            "One study: its runs, tables, figures and verdicts."
         input:
             study_outputs(SCALE, study),
+        message:
+            "One study: its runs, tables, figures and verdicts."
 
 
 rule figures:
