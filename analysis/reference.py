@@ -31,8 +31,11 @@ class Reference:
     arm: str
     table: str
     dataset: str
+    model: str
+    variant: str
     metric: str
     value: float
+    unit: str
     kind: str
     source: str
 
@@ -80,7 +83,9 @@ def _reference(path: Path, line: int, row: Mapping[str, str]) -> Reference:
         raise AnalysisError(
             f"{path}:{line}: value '{row['value']}' is no number; leave it empty if unread"
         ) from problem
-    kept = {key: row[key] for key in ("ablation", "arm", "table", "dataset", "metric", "source")}
+    kept = {
+        key: row[key] for key in ("ablation", "arm", "table", "dataset", "model", "variant", "metric", "unit", "source")
+    }
     return Reference(**kept, value=value, kind=KINDS[row["confidence"]])
 
 

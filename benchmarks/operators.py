@@ -25,6 +25,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from plugins.runner.measure import peak_megabytes
+
 PASSES = ("fwd", "fwd+bwd")
 FIELDS = (
     "operator case device threads dtype pass ours_ms reference_ms peer peer_ms ours_peak_mb peer_peak_mb floor_ms"
@@ -299,25 +301,6 @@ def _seconds(call: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def peak_mb(call: Callable[[], object], device: torch.device) -> float:
-    """Peak of the memory that a call allocates on the device, in MB (10^6 bytes)."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        call()
-        torch.cuda.synchronize()
-        return (torch.cuda.max_memory_allocated() - before) / 1e6
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        call()
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    level = peak = 0
-    for event in sorted(events, key=lambda e: e.start_ns()):
-        level += event.nbytes()
-        peak = max(peak, level)
-    return peak / 1e6
-
-
 def passes(
     form: Callable[..., Tensor], module: nn.Module, inputs: tuple[Tensor, ...]
 ) -> dict[str, Callable[[], object]]:
@@ -379,7 +362,7 @@ def run_case(case: Case, rates: Rates, device: torch.device, seconds: float) -> 
     for name in PASSES:
         calls = {who: calls[name] for who, calls in contestants.items()}
         median = take_turns(calls, device, seconds)
-        peak = {who: peak_mb(call, device) for who, call in calls.items()}
+        peak = {who: peak_megabytes(call, device.type) for who, call in calls.items()}
         rival = "reference" if case.peer == OURS_REFERENCE else "peer"
         records.append(
             dict(

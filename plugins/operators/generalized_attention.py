@@ -473,9 +473,9 @@ class GeneralizedAttention(nn.Module):
 
     @staticmethod
     def spread(saliency: Tensor) -> float:
-        """Largest difference of E3 between keys of one head."""
+        """Largest difference of E3 between keys of one head; 0 where there are no numbers to look at (meta device)."""
         with torch.no_grad():
-            return float((saliency.amax(-1) - saliency.amin(-1)).max())
+            return 0.0 if saliency.is_meta else float((saliency.amax(-1) - saliency.amin(-1)).max())
 
     def product_attention(self, v: Tensor, columns: Tensor, rows: Tensor, saliency: Tensor | None) -> Tensor:
         """Without E1, weights are products: exp(column) exp(row) exp(saliency)."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import importlib
 import json
 import os
 import random
@@ -25,16 +24,10 @@ from pathlib import Path
 import yaml
 
 from plugins.runner import device, provenance, state
+from plugins.runner.engines import load_engine
 from plugins.runner.errors import UserError
 from plugins.runner.sources import ROOT, training_sources
 from plugins.runner.spec import digest, resolve_metrics_path
-
-ENGINES = {
-    "fairseq": "plugins.runner.fairseq_engine",
-    "mmdet": "plugins.runner.openmm_engine",
-    "mmseg": "plugins.runner.openmm_engine",
-    "mmpretrain": "plugins.runner.openmm_engine",
-}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -113,7 +106,7 @@ def _run(spec: dict, data: Path, run_dir: Path, kind: str) -> dict:
     commit, dirty = provenance.commit()
     manifest = _manifest(data)
     (run_dir / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
-    engine = importlib.import_module(ENGINES[spec["engine"]])
+    engine = load_engine(spec)
     _seed(spec["seed"], spec["threads"])
     print(f"# {shlex.join(engine.command(spec, data, run_dir))}", flush=True)
     _claim_checkpoints(spec, manifest["checksum"], run_dir)

@@ -21,10 +21,13 @@ from pathlib import Path
 import sacrebleu
 import torch
 from fairseq import checkpoint_utils, options, tasks, utils
+from fairseq.data import Dictionary
 from fairseq.dataclass.configs import GenerationConfig
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.distributed import utils as distributed_utils
+from fairseq.tasks.translation import TranslationTask
 from fairseq_cli import train as fairseq_train
+from torch.overrides import TorchFunctionMode
 
 from plugins.fairseq_ext import safe_load as safe_load
 from plugins.runner.errors import UserError
@@ -162,6 +165,45 @@ def measured_model(spec: dict, data: Path):
     return model, forward, train_step
 
 
+def cost_model(spec: dict):
+    """(model, forward) on the meta device, for dictionaries of spec["measure"]'s source_types and target_types.
+
+    forward: one teacher-forced pass over `batch` sentences of `tokens` tokens on both sides.
+    """
+    languages, size = {"source_lang": "source", "target_lang": "target"}, spec["measure"]
+    cfg = _config(_arguments(spec, languages, Path("unused"), Path("unused")))
+    source = _dictionary(size["source_types"])
+    target = source if size["target_types"] == size["source_types"] else _dictionary(size["target_types"])
+    task = TranslationTask(cfg.task, source, target)
+    with torch.device("meta"):
+        model = task.build_model(cfg.model).eval()
+    words = torch.full((size["batch"], size["tokens"]), target.eos(), device="meta")
+    lengths = torch.full((size["batch"],), size["tokens"])
+
+    def forward():
+        with _NoPadding():
+            return model(words, lengths, words)
+
+    return model, forward
+
+
+class _NoPadding(TorchFunctionMode):
+    """Answers fairseq's question whether a batch holds padding, which a tensor without content cannot, with no."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is torch.Tensor.any and args[0].is_meta:
+            return torch.tensor(False)
+        return function(*args, **(kwargs or {}))
+
+
+def _dictionary(types: int) -> Dictionary:
+    """A dictionary of that many types, special symbols included."""
+    words = Dictionary()
+    for index in range(types - len(words)):
+        words.add_symbol(f"type{index}")
+    return words
+
+
 def _arguments(spec: dict, manifest: dict, data: Path, run_dir: Path) -> list[str]:
     train, seed = _train_knobs(spec), spec["seed"]
     pairs = {
@@ -203,6 +245,8 @@ def _arguments(spec: dict, manifest: dict, data: Path, run_dir: Path) -> list[st
     arguments += ["--no-last-checkpoints", *SHARING[train["share_embeddings"]]]
     if not (spec["model"].get("convolution") or {}).get("mask_padding", True):
         arguments.append("--convolve-padding")
+    if spec["model"].get("released_parameters"):
+        arguments.append("--released-parameters")
     if train["fp16"]:
         arguments.append("--fp16")
     if not torch.cuda.is_available():

@@ -9,10 +9,12 @@ goes along. Use `benchmarks/` for claims of speed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -65,6 +67,28 @@ class _Spoken:
             handle.remove()
 
 
+@contextlib.contextmanager
+def omit_attention_products(model: nn.Module):
+    """Within it, `macs` of modules that know their `attention_macs` leave out the two products of attention.
+
+    For prints that do not count them (Attention Augmented Convolution). ValueError where no module knows.
+    """
+    modules = [module for module in model.modules() if callable(getattr(module, "attention_macs", None))]
+    if not modules:
+        raise ValueError("leaves_out attention_products: no module of this model has attention_macs()")
+    for module in modules:
+        module.macs = partial(_without_products, module, module.macs)
+    try:
+        yield
+    finally:
+        for module in modules:
+            del module.macs
+
+
+def _without_products(module: nn.Module, macs: Callable[..., int], *inputs, **options) -> int:
+    return macs(*inputs, **options) - module.attention_macs(*inputs, **options)
+
+
 def count_macs(model: nn.Module, forward: Callable[[], object]) -> int:
     """Multiply-adds of one call of `forward`, which runs `model`."""
     counter = FlopCounterMode(display=False, custom_mapping=FUSED_ATTENTION)
@@ -109,10 +133,10 @@ def peak_megabytes(call: Callable[[], object], device: str) -> float:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         call()
     held = peak = 0
-    for event in profile.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            peak = max(peak, held)
+    events = (e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]")
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
     return peak / 1e6
 
 

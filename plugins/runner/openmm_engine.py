@@ -138,6 +138,36 @@ def measured_model(spec: dict, data: Path):
     return model, inference, train_step
 
 
+def cost_model(spec: dict):
+    """(model, forward) of the recipe's config with the arm's operators, on the meta device; no data are needed."""
+    import torch
+    from mmengine.config import Config
+    from mmengine.registry import MODELS, init_default_scope
+
+    task = TASKS[spec["task"]]
+    cfg = Config.fromfile(base_config(spec))
+    cfg.merge_from_dict(spec["train"].get("options", {}))
+    add_operators(cfg, spec)
+    import_parts(cfg)
+    init_default_scope(task.scope)
+    with MODELS.switch_scope_and_registry(task.scope) as registry, torch.device("meta"):
+        model = registry.build(cfg.model).eval()
+    return model, import_module(task.glue).cost_forward(model, spec["measure"])
+
+
+def add_operators(cfg, spec: dict) -> None:
+    """Write the operators of the spec's words into the config. UserError for a word that the task does not know."""
+    glue = import_module(TASKS[spec["task"]].glue)
+    unknown = sorted(word for word, value in spec["model"].items() if value is not None and word not in glue.WORDS)
+    if unknown:
+        raise UserError(
+            f"model.{unknown[0]}: not known to the task {spec['task']}; it knows {', '.join(sorted(glue.WORDS))}"
+        )
+    operators = glue.place_operators(cfg.model, spec["model"])
+    imports = cfg.get("custom_imports", {}).get("imports", [])
+    cfg.custom_imports = {"imports": [*imports, HOOKS, *operators], "allow_failed_imports": False}
+
+
 def base_config(spec: dict) -> Path:
     """The mmengine config that the recipe names."""
     path = ROOT / "experiments" / spec["study"] / "configs" / spec["train"]["config"]
@@ -152,11 +182,6 @@ def build_config(spec: dict, data: Path):
 
     task, settings = TASKS[spec["task"]], spec["train"]
     glue = import_module(task.glue)
-    unknown = sorted(set(spec["model"]) - glue.WORDS)
-    if unknown:
-        raise UserError(
-            f"model.{unknown[0]}: not known to the task {spec['task']}; it knows {', '.join(sorted(glue.WORDS))}"
-        )
     if settings["checkpoint_every"] % settings["log_every"]:
         raise UserError(
             f"train.checkpoint_every={settings['checkpoint_every']}: must be a multiple of "
@@ -164,9 +189,7 @@ def build_config(spec: dict, data: Path):
         )
     cfg = Config.fromfile(base_config(spec))
     cfg.merge_from_dict(settings.get("options", {}))
-    operators = glue.place_operators(cfg.model, spec["model"])
-    imports = cfg.get("custom_imports", {}).get("imports", [])
-    cfg.custom_imports = {"imports": [*imports, HOOKS, *operators], "allow_failed_imports": False}
+    add_operators(cfg, spec)
     glue.place_data(cfg, str(data), read_manifest(data / "manifest.json"), spec["evaluate"].get("split", "test"))
     cfg.train_dataloader.batch_size = settings["batch"]
     cfg.train_dataloader.sampler = {"type": "InfiniteSampler", "shuffle": True, "seed": spec["seed"]}

@@ -199,8 +199,10 @@ def _home(found: dict[str, dict], ablation: str, arm: str, body: dict, path: Pat
         raise UserError(f"{path}: arms.{arm}.same_as: no arm '{target}'{_nearest(target, known)}")
     if "same_as" in found[name]["arms"][other]:
         raise UserError(f"{path}: arms.{arm}.same_as: '{target}' is itself a same_as; name the arm that has a `set`")
-    if found[name]["task"] != found[ablation]["task"]:
-        raise UserError(f"{path}: arms.{arm}.same_as: '{target}' is of task '{found[name]['task']}', this is another")
+    if recipe_name(found[name]) != recipe_name(found[ablation]):
+        raise UserError(
+            f"{path}: arms.{arm}.same_as: '{target}' has the recipe '{recipe_name(found[name])}', this has another"
+        )
     return name, other
 
 
@@ -227,7 +229,9 @@ def runs_table(config: dict) -> list[Run]:
     for study in config["studies"]:
         found = _ablations(study)
         for name, content in found.items():
-            recipe(study, content["task"], config["scale"])
+            if not _at_scale(content, config["scale"]):
+                continue
+            recipe(study, recipe_name(content), config["scale"])
             path = EXPERIMENTS / study / "ablations" / f"{name}.yaml"
             for arm, body in content["arms"].items():
                 home = _home(found, name, arm, body, path)
@@ -237,6 +241,21 @@ def runs_table(config: dict) -> list[Run]:
     if not table:
         raise UserError(f"configuration: arms {config['arms']!r} selects no arm of {', '.join(config['studies'])}")
     return table
+
+
+def recipe_name(ablation: dict) -> str:
+    """The recipe of an ablation's runs: named after its task unless it says otherwise (another language pair)."""
+    return ablation.get("recipe", ablation["task"])
+
+
+def _at_scale(ablation: dict, scale: str) -> bool:
+    return scale in ablation.get("scales", [scale])
+
+
+def has_recipe(study: str, ablation: dict, scale: str) -> bool:
+    """Whether the ablation is meant for that scale and its recipe exists there."""
+    path = EXPERIMENTS / study / "configs" / f"{recipe_name(ablation)}-{scale}.yaml"
+    return _at_scale(ablation, scale) and path.is_file()
 
 
 @lru_cache
@@ -264,10 +283,46 @@ def resolve(scale: str, study: str, ablation: str, arm: str, seed: int) -> dict:
         path = f"experiments/{study}/ablations/{ablation}.yaml"
         raise UserError(f"{path}: no arm '{arm}'{_nearest(arm, list(arms))}")
     task = found[ablation]["task"]
-    spec = copy.deepcopy(recipe(study, task, scale))
+    spec = copy.deepcopy(recipe(study, recipe_name(found[ablation]), scale))
     spec["model"] = merge(spec.get("model", {}), arms[name].get("set", {}))
     validate(spec, "recipe", EXPERIMENTS / study / "ablations" / f"{ablation}.yaml")
     return {"scale": scale, "study": study, "ablation": ablation, "arm": name, "seed": seed, "task": task} | spec
+
+
+def arm_specs(study: str, scale: str) -> list[tuple[str, str, dict]]:
+    """(ablation, arm, resolved spec) of every arm with a `set` of its own and a recipe at `scale`, in file order."""
+    return [
+        (name, arm, resolve(scale, study, name, arm, seed=1))
+        for name, content in _ablations(study).items()
+        if has_recipe(study, content, scale)
+        for arm, body in content["arms"].items()
+        if "same_as" not in body
+    ]
+
+
+def model_entries(study: str) -> list[dict]:
+    """The checked entries of experiments/<study>/models.yaml, the rows of the paper's model tables; none without it."""
+    path = EXPERIMENTS / study / "models.yaml"
+    if not path.is_file():
+        return []
+    content = read_yaml(path)
+    validate(content, "models", path)
+    return content["models"]
+
+
+def model_specs(study: str) -> list[tuple[dict, dict]]:
+    """(entry, resolved spec) of those rows that can be built."""
+    found = []
+    for entry in model_entries(study):
+        if "set" not in entry:
+            continue
+        spec = copy.deepcopy(recipe(study, entry["task"], "paper"))
+        spec["model"] = merge(spec.get("model", {}), entry["set"])
+        spec["measure"] = merge(spec.get("measure", {}), entry.get("measure", {}))
+        spec["train"] = merge(spec["train"], entry.get("train", {}))
+        validate(spec, "recipe", EXPERIMENTS / study / "models.yaml")
+        found.append((entry, {"scale": "paper", "study": study, "task": entry["task"], "seed": 1} | spec))
+    return found
 
 
 def resolve_metrics_path(path: str) -> dict:

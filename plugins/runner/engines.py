@@ -1,0 +1,18 @@
+"""Which module runs a recipe's `engine`. Each has command, train, evaluate, measured_model and cost_model."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+ENGINES = {
+    "fairseq": "plugins.runner.fairseq_engine",
+    "mmdet": "plugins.runner.openmm_engine",
+    "mmseg": "plugins.runner.openmm_engine",
+    "mmpretrain": "plugins.runner.openmm_engine",
+}
+
+
+def load_engine(spec: dict) -> ModuleType:
+    """The engine of a resolved spec; imports its framework."""
+    return importlib.import_module(ENGINES[spec["engine"]])
