@@ -455,7 +455,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "families", nargs="*", metavar="FAMILY", help=f"of {', '.join(FAMILIES)} (all if none is named)"
     )
-    parser.add_argument("--quick", action="store_true", help="fewer geometries and turns: minutes instead of an hour")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer geometries and turns: minutes instead of half an hour"
+    )
     parser.add_argument("--json", type=Path, metavar="F", help="write the records here")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=2, help="of the CPU (2)")

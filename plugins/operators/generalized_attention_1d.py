@@ -12,6 +12,7 @@ The paper's form for translation could not be read. What is chosen here:
 - the code of the 2-D module on one axis: all P = C features, and no 1/sqrt(2), since there is one axis;
 - offsets are target index minus source index in encoder-decoder attention, as between positions of one sequence;
 - logits are divided by sqrt(d) (the vision module does not), so that 1000 is the attention of the Transformer;
+- `spatial_range` limits self-attention to a window as the 2-D module does; a padded query then reads itself at least;
 - no bias on q, k and v: a bias of q would be an E3 (against k) or an E4 (against r) in disguise, even where those
   are off.
 """
@@ -37,18 +38,26 @@ class GeneralizedAttention1d(nn.Module):
         heads: M, divides C.
         causal: position t reads positions up to t only (self-attention of a decoder).
         dropout: on attention probabilities.
+        spatial_range: R, positions further than R from the query are not read (self-attention only); -1 for no limit.
     Raises: ValueError naming argument, value and rule.
     """
 
     def __init__(
-        self, embed_dim: int, terms: str = "1111", heads: int = 8, causal: bool = False, dropout: float = 0.0
+        self,
+        embed_dim: int,
+        terms: str = "1111",
+        heads: int = 8,
+        causal: bool = False,
+        dropout: float = 0.0,
+        spatial_range: int = -1,
     ) -> None:
         super().__init__()
         require_terms(terms)
         require_heads("embed_dim", embed_dim, heads)
         require_rate("dropout", dropout)
+        require(spatial_range >= -1, "spatial_range", spatial_range, "must be -1 (no limit) or at least 0")
         self.embed_dim, self.terms, self.heads, self.causal, self.dropout = embed_dim, terms, heads, causal, dropout
-        self.head_dim = embed_dim // heads
+        self.spatial_range, self.head_dim = spatial_range, embed_dim // heads
         self.e1, self.e2, self.e3, self.e4 = (bit == "1" for bit in terms)
         if self.e1 or self.e2:
             self.q_proj = nn.Linear(embed_dim, embed_dim, bias=False)
@@ -97,6 +106,7 @@ class GeneralizedAttention1d(nn.Module):
         source = x if memory is None else memory
         require_tbc("memory", source, self.embed_dim)
         require_mask("key_padding_mask", key_padding_mask, (source.shape[1], source.shape[0]))
+        self.check_range(memory)
         first = 0
         if incremental_state is None:
             k, v = self.keys_values(source)
@@ -111,6 +121,10 @@ class GeneralizedAttention1d(nn.Module):
         allowed = self.allowed(first, x.shape[0], v.shape[0], memory is None, key_padding_mask)
         y, weights = self.mix(logits, allowed, self.split(v), x.shape[0], need_weights)
         return self.out_proj(y), weights
+
+    def check_range(self, memory: Tensor | None) -> None:
+        limited = self.spatial_range >= 0 and memory is not None
+        require(not limited, "spatial_range", self.spatial_range, "must be -1 where another sequence is attended to")
 
     def split(self, x: Tensor) -> Tensor:
         """T x N x C to N x M x T x d."""
@@ -192,7 +206,18 @@ class GeneralizedAttention1d(nn.Module):
         if padding is not None:
             real = ~padding[:, None, None, :]
             allowed = real if allowed is None else allowed & real
+        if self.spatial_range >= 0:
+            offset = self.offsets(first, length, total)
+            near = offset.abs() <= self.spatial_range
+            # A padded query may have padded positions alone in reach: it reads itself, so that no row is empty.
+            allowed = near if allowed is None else (allowed & near) | (offset == 0)
         return allowed
+
+    def offsets(self, first: int, length: int, total: int) -> Tensor:
+        """t - s of every pair, T x S."""
+        device = self.v_proj.weight.device
+        query = torch.arange(first, first + length, device=device)
+        return query[:, None] - torch.arange(total, device=device)
 
     def mix(
         self, logits: Tensor, allowed: Tensor | None, v: Tensor, length: int, need_weights: bool
@@ -209,21 +234,26 @@ class GeneralizedAttention1d(nn.Module):
         return y.permute(2, 0, 1, 3).flatten(2), weights
 
     def macs(self, x: Tensor, memory: Tensor | None = None, *unused: object, **unused_options: object) -> int:
-        """Multiply-adds of the forward, whole batch and full T x S maps; softmax and additions left out."""
+        """Multiply-adds of the forward, whole batch, of all pairs within `spatial_range` (not only the causal ones);
+        softmax and additions left out."""
         length, batch, c = x.shape
         total = length if memory is None else memory.shape[0]
         shared = self.terms in ("0010", "0000") and not (self.causal and memory is None)
-        count = total * c * c + length * c * c + (1 if shared else length) * total * c
+        pairs = length * total
+        if self.spatial_range >= 0:
+            pairs = int((self.offsets(0, length, total).abs() <= self.spatial_range).sum())
+            shared = False
+        count = total * c * c + length * c * c + (total if shared else pairs) * c
         if self.e1 or self.e2:
             count += length * c * c
         if self.e1 or self.e3:
             count += total * c * c
         if self.e1:
-            count += length * total * c
+            count += pairs * c
         elif self.e3:
             count += total * c
         if self.e2:
-            count += length * total * c
+            count += pairs * c
         elif self.e4:
             count += (length + total - 1) * c
         position = (length + total - 1) * c * c if self.e2 or self.e4 else 0
@@ -256,9 +286,14 @@ def generalized_attention_1d_reference(
     if module.e4:
         logits = logits + torch.einsum("md,tsmd->mts", module.position_bias, r)
     logits = logits / math.sqrt(module.head_dim)
+    offset = module.offsets(0, length, total)
+    allowed = torch.ones(1, 1, length, total, dtype=torch.bool, device=x.device)
     if module.causal and memory is None:
-        logits = logits.masked_fill(torch.ones(length, total, dtype=torch.bool, device=x.device).triu(1), -math.inf)
+        allowed = offset >= 0
     if key_padding_mask is not None:
-        logits = logits.masked_fill(key_padding_mask[:, None, None, :], -math.inf)
+        allowed = allowed & ~key_padding_mask[:, None, None, :]
+    if module.spatial_range >= 0:
+        allowed = (allowed & (offset.abs() <= module.spatial_range)) | (offset == 0)
+    logits = logits.masked_fill(~allowed, -math.inf)
     y = F.dropout(logits.softmax(-1), module.dropout, module.training) @ value
     return module.out_proj(y.permute(2, 0, 1, 3).flatten(2))

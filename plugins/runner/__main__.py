@@ -133,6 +133,7 @@ def _run(spec: dict, data: Path, run_dir: Path, kind: str) -> dict:
         "metrics": evaluated["metrics"],
         "primary": evaluated["primary"],
         "losses": trained["losses"] | evaluated.get("losses", {}),
+        "details": evaluated.get("details", {}),
         "cost": cost,
         "wall_s": walls,
         "settings": trained["settings"] | evaluated["settings"],
@@ -153,9 +154,11 @@ def _run(spec: dict, data: Path, run_dir: Path, kind: str) -> dict:
 
 
 def _claim_checkpoints(spec: dict, data: str, run_dir: Path) -> None:
-    """Sets aside what another recipe, other data or other sources left in this folder: nothing may go on from it."""
+    """Drops what another recipe, other data or other sources left in this folder: nothing may go on from it."""
+    training = {key: value for key, value in spec.items() if key not in ("evaluate", "measure")}
+    training["averaged_checkpoints"] = spec["evaluate"].get("averaged_checkpoints")
     sources = provenance.digest_files(training_sources(spec))
-    identity = {"spec": digest(spec), "data": data, "sources": sources}
+    identity = {"spec": digest(training), "data": data, "sources": sources, "torch": provenance.versions()["torch"]}
     stamp = run_dir / "identity.json"
     if stamp.is_file() and json.loads(stamp.read_text()) != identity:
         print("the recipe, the data or the sources have changed since the last checkpoint: training anew", flush=True)

@@ -6,14 +6,12 @@ multiples of 8 (fairseq silently leaves out the last batch, so the longest sente
 Losses are negative log-likelihoods in nats per target token, end-of-sentence included, without label smoothing.
 """
 
-import hashlib
 import json
 import logging
 import math
 import os
 import pickle
 import re
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -31,12 +29,11 @@ from torch.overrides import TorchFunctionMode
 
 from plugins.fairseq_ext import safe_load as safe_load
 from plugins.runner.errors import UserError
-from plugins.runner.sources import ROOT, closure
+from plugins.runner.sources import ROOT
+from plugins.runner.translation_details import dispersion, sentence_statistics
 
-# What the models outside fairseq are made of; the operators' own imports are followed.
-MUSE_MODULES = frozenset(
-    {"plugins.fairseq_ext.models.muse", "plugins.fairseq_ext.muse_layers", "plugins.operators.muse"}
-)
+ATTENTION_WORDS = {"attention", "encoder_attention", "deformable", "dynamic_convolution", "stacks"}
+DEFORMABLE_KERNEL = 3
 NATS = math.log(2)
 TRAIN_DEFAULTS = {
     "update_freq": 1,
@@ -66,16 +63,18 @@ def command(spec: dict, data: Path, run_dir: Path) -> list[str]:
 
 
 def train(spec: dict, data: Path, run_dir: Path) -> dict:
-    """Trains, or goes on from the newest whole checkpoint; returns losses, the settings that matter, and the seconds
-    of training, those before a restart included.
+    """Trains, or goes on from the newest whole checkpoint; that it is this run's, the runner has seen to.
+
+    Returns losses, the settings that matter, and the seconds of training, those before a restart included.
 
     Writes run_dir/checkpoints and a line of run_dir/curves.jsonl per logged, validated and finished stretch of updates.
     """
     arguments = _arguments(spec, _manifest(data), data, run_dir)
     folder = run_dir / "checkpoints"
-    done = _claim(folder, spec, data)
-    if done:
-        return done
+    trained = folder / "trained.json"
+    if trained.is_file():
+        return json.loads(trained.read_text(encoding="utf-8"))
+    folder.mkdir(parents=True, exist_ok=True)
     resumed, checkpoint = _newest(folder)
     _truncate_curves(run_dir / "curves.jsonl", resumed)
     if checkpoint:
@@ -92,7 +91,7 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
         "settings": _settings(spec, data),
         "seconds": state["extra_state"]["previous_training_time"],
     }
-    _write_json(folder / "trained.json", result)
+    _write_json(trained, result)
     return result
 
 
@@ -107,14 +106,22 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
     hypotheses = _translate(model, task, knobs, manifest)
     path = run_dir / "hypotheses.txt"
     _write_text(path, "".join(f"{line}\n" for line in hypotheses))
-    references = (
-        (data / "text" / f"{knobs['split']}.{manifest['target_lang']}").read_text(encoding="utf-8").splitlines()
+    sources, references = (
+        (data / "text" / f"{knobs['split']}.{manifest[side]}").read_text(encoding="utf-8").splitlines()
+        for side in ("source_lang", "target_lang")
     )
     bleu = sacrebleu.BLEU(tokenize=manifest["tokenise"])
     chrf = sacrebleu.CHRF()
     metrics = {
         "bleu": bleu.corpus_score(hypotheses, [references]).score,
         "chrf": chrf.corpus_score(hypotheses, [references]).score,
+    }
+    details = {
+        "sentences": sentence_statistics(bleu, sources, hypotheses, references),
+        "gates": gate_weights(model.state_dict()),
+        "dispersion": dispersion(
+            model, _batches(task, knobs["split"], knobs["max_tokens"], model), task.source_dictionary.pad()
+        ),
     }
     if not _train_knobs(spec)["keep_checkpoints"]:
         for old in folder.glob("checkpoint*"):
@@ -123,6 +130,7 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
         "metrics": metrics,
         "primary": "bleu",
         "losses": {"valid": valid_loss},
+        "details": details,
         "settings": {
             "split": knobs["split"],
             "beam": knobs["beam"],
@@ -264,6 +272,13 @@ def _model_options(model: dict, train: dict) -> dict:
         shape[f"{side}-attention-heads"] = model["heads"]
     shape |= {"dropout": model["dropout"], "attention-dropout": train["attention_dropout"]}
     convolution, ffn = model.get("convolution"), model.get("ffn", "own")
+    if ATTENTION_WORDS & model.keys():
+        return {
+            "user-dir": os.path.relpath(ROOT / "plugins" / "fairseq_ext"),
+            "arch": "spatial_attention",
+            **shape,
+            **_attention_options(model),
+        }
     if not model.get("parallel", False):
         if convolution or ffn != "own":
             raise UserError(
@@ -283,8 +298,30 @@ def _model_options(model: dict, train: dict) -> dict:
         }
         if convolution.get("per_layer"):
             switches["convolution-per-layer"] = _listed(_spread(convolution["per_layer"], model["layers"]))
-    user_dir = os.path.relpath(ROOT / "plugins" / "fairseq_ext")
-    return {"user-dir": user_dir, "arch": "muse", **shape, "input-dropout": train["input_dropout"], **switches}
+    return {
+        "user-dir": os.path.relpath(ROOT / "plugins" / "fairseq_ext"),
+        "arch": "muse",
+        **shape,
+        "input-dropout": train["input_dropout"],
+        **switches,
+    }
+
+
+def _attention_options(model: dict) -> dict:
+    """The words of the attention study as options. A word that is absent leaves fairseq's own attention in place."""
+    if model.get("parallel") or model.get("convolution"):
+        raise UserError("model.parallel and model.convolution are MUSE's; leave them out where attention is exchanged")
+    attention, dynamic = model.get("attention"), model.get("dynamic_convolution")
+    exchanged = {"attention", "deformable", "dynamic_convolution"} & model.keys()
+    stacks = model.get("stacks", ["encoder", "decoder"])
+    return {
+        "self-attention-terms": attention["terms"] if attention else "none" if exchanged else "own",
+        "self-attention-stacks": f"[{','.join(map(repr, stacks))}]",
+        "self-attention-range": (attention or {}).get("spatial_range", -1),
+        "deformable-kernel": DEFORMABLE_KERNEL if model.get("deformable") else 0,
+        "dynamic-kernel": dynamic["kernel"] if dynamic else 0,
+        "encoder-attention-terms": (model.get("encoder_attention") or {}).get("terms", "own"),
+    }
 
 
 def _spread(sizes: list[int], layers: int) -> list[int]:
@@ -413,44 +450,6 @@ def gate_weights(parameters: dict) -> dict[str, list[float]]:
 
 def _nats(bits: str) -> float:
     return float(bits) * NATS
-
-
-def _claim(folder: Path, spec: dict, data: Path) -> dict | None:
-    """Makes the folder this run's own. Returns the result of a training that had already ended, if it was this run's.
-
-    UserError where unfinished checkpoints of another recipe lie there; those of changed sources are dropped, saying so.
-    """
-    identity = {"recipe": _recipe(spec, data), "sources": _sources(spec)}
-    stamp, trained = folder / "identity.json", folder / "trained.json"
-    if stamp.is_file():
-        found = json.loads(stamp.read_text(encoding="utf-8"))
-        if found == identity:
-            return json.loads(trained.read_text(encoding="utf-8")) if trained.is_file() else None
-        if found["recipe"] != identity["recipe"] and not trained.is_file():
-            raise UserError(
-                f"{folder}: holds unfinished checkpoints of another recipe; delete the folder to train anew"
-            )
-        print(f"{folder}: earlier checkpoints come from other sources or another recipe; training anew", flush=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    _write_json(stamp, identity)
-    return None
-
-
-def _recipe(spec: dict, data: Path) -> dict:
-    """What decides the course of training, as JSON gives it back."""
-    recipe = {key: spec[key] for key in ("model", "seed", "threads")}
-    recipe |= {"train": _train_knobs(spec), "data": _manifest(data)["checksum"]}
-    return json.loads(json.dumps(recipe))
-
-
-def _sources(spec: dict) -> str:
-    """SHA-256 over torch's version and the project's files that decide the course of training, this one included."""
-    roots = MUSE_MODULES if spec["model"].get("parallel") else frozenset()
-    digest = hashlib.sha256(torch.__version__.encode() + Path(__file__).read_bytes())
-    for path in closure(roots):
-        digest.update((ROOT / path).read_bytes())
-    return digest.hexdigest()
 
 
 def _checkpoints(folder: Path) -> list[tuple[int, Path]]:

@@ -65,7 +65,10 @@ def closure(roots: frozenset[str]) -> tuple[str, ...]:
 # What every run imports beyond the runner's own module-level imports.
 COMMON = {"plugins.runner.__main__", "plugins.runner.measure", "plugins.datasets.manifest"}
 FAIRSEQ = {"plugins.runner.fairseq_engine"}
-MUSE = {"plugins.fairseq_ext.models.muse", "plugins.fairseq_ext.muse_layers", "plugins.operators.muse"}
+# fairseq imports every file of `models` with the user-dir.
+USER_DIR = {"plugins.fairseq_ext.models.muse", "plugins.fairseq_ext.models.spatial_attention"}
+MUSE = USER_DIR | {"plugins.fairseq_ext.muse_layers", "plugins.operators.muse"}
+ATTENTION = USER_DIR | {"plugins.fairseq_ext.attention_layers"}
 OPENMM = {"plugins.runner.openmm_engine", "plugins.openmm_ext.training", "plugins.openmm_ext.loading"}
 GLUE = {"mmdet": "plugins.openmm_ext.detection"}
 
@@ -74,10 +77,23 @@ def engine_modules(spec: dict) -> set[str]:
     """The modules that the engine imports for this run, by the words of its model."""
     model = spec["model"]
     if spec["engine"] == "fairseq":
-        shared_ffn = {"plugins.operators.dynamic_conv"} if model.get("ffn") == "shared" else set()
-        return FAIRSEQ | (MUSE | shared_ffn if model.get("parallel") else set())
+        return FAIRSEQ | fairseq_modules(model)
     operators = {f"plugins.openmm_ext.{word}" for word in openmm_operators(model)}
     return OPENMM | {GLUE[spec["engine"]]} | operators
+
+
+def fairseq_modules(model: dict) -> set[str]:
+    """The modules outside fairseq of which a translation model is made; none for the plain Transformer."""
+    if model.get("parallel"):
+        return MUSE | ({"plugins.operators.dynamic_conv"} if model.get("ffn") == "shared" else set())
+    words = {
+        "attention": "generalized_attention_1d",
+        "encoder_attention": "generalized_attention_1d",
+        "deformable": "deform_conv",
+        "dynamic_convolution": "dynamic_conv",
+    }
+    operators = {f"plugins.operators.{file}" for word, file in words.items() if model.get(word)}
+    return ATTENTION | operators if {*words, "stacks"} & model.keys() else set()
 
 
 def openmm_operators(model: dict) -> list[str]:

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 from argparse import Namespace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY, MODEL_DATA
 
 from plugins.runner import fairseq_engine
 from plugins.runner.errors import UserError
-from plugins.runner.spec import resolve, runs_table
+from plugins.runner.spec import arm_specs, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"layers": 2, "width": 16, "ffn_width": 24, "heads": 2, "dropout": 0.0}
@@ -66,26 +67,36 @@ def test_parameter_totals_are_those_of_the_released_logs(arch, types, total):
     assert count(model) == total
 
 
+STUDIES = ("muse", "spatial_attention")
+# Arms that differ from tested ones only in the stack that they leave alone.
+ONE_STACK = ("factors_translation_encoder", "factors_translation_decoder")
+
+
 def arms():
-    config = {"scale": "mini", "studies": ["muse"], "arms": "all", "seeds": [1], "data_root": None, "device": "auto"}
+    """Every translation arm with runs of its own; of those for one stack, two."""
     with contextlib.chdir(ROOT):
-        runs = [run for run in runs_table(config) if run.home == (run.ablation, run.arm)]
-    return [pytest.param(run.ablation, run.arm, id=f"{run.ablation}-{run.arm}") for run in runs]
+        rows = [
+            (study, *row) for study in STUDIES for row in arm_specs(study, "mini") if row[2]["task"] == "translation"
+        ]
+    kept = [row[:3] for row in rows if row[1] not in ONE_STACK or row[2] in ("w/o", "0110")]
+    return [pytest.param(*row, id="-".join(row)) for row in kept]
 
 
-def arm_model(ablation, arm):
-    """(model of an arm at a tiny size, dictionary), in evaluation mode, from the options that the engine passes."""
-    spec = resolve("mini", "muse", ablation, arm, 1)
+@cache
+def arm_model(study, ablation, arm):
+    """(model of an arm at a tiny size, dictionary), in evaluation mode, from the engine's own command line."""
+    spec = resolve("mini", study, ablation, arm, 1)
     words = dictionary(30)
     spec["model"] |= SMALL
-    options = fairseq_engine._model_options(spec["model"], fairseq_engine._train_knobs(spec))
-    options = {name.replace("-", "_"): value for name, value in options.items() if name not in ("user-dir", "arch")}
-    for name in ("convolution_kernels", "convolution_per_layer"):
-        if name in options:
-            options[name] = [int(size) for size in options[name].strip("[]").split(",") if size]
+    languages = {"source_lang": "source", "target_lang": "target"}
+    cfg = fairseq_engine._config(fairseq_engine._arguments(spec, languages, Path("data"), Path("run")))
     torch.manual_seed(0)
-    arch = "muse" if spec["model"]["parallel"] else "transformer"
-    return build(arch, words, words, **options).eval(), words
+    model = tasks.translation.TranslationTask(cfg.task, words, words).build_model(cfg.model)
+    for layer in [*model.encoder.layers, *model.decoder.layers]:
+        for name, parameter in layer.named_parameters():
+            if name.endswith("offset.weight"):  # starts at zero: taps would not move
+                torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval(), words
 
 
 def batch(words, lengths=(7, 4)):
@@ -100,9 +111,9 @@ def batch(words, lengths=(7, 4)):
     return tokens, torch.tensor(lengths), previous
 
 
-@pytest.mark.parametrize(("ablation", "arm"), arms())
-def test_every_arm_trains_and_decodes_step_by_step_as_at_once(ablation, arm):
-    model, words = arm_model(ablation, arm)
+@pytest.mark.parametrize(("study", "ablation", "arm"), arms())
+def test_every_arm_trains_and_decodes_step_by_step_as_at_once(study, ablation, arm):
+    model, words = arm_model(study, ablation, arm)
     source, lengths, previous = batch(words)
     at_once, _ = model(source, lengths, previous)
     at_once.sum().backward()
@@ -115,9 +126,9 @@ def test_every_arm_trains_and_decodes_step_by_step_as_at_once(ablation, arm):
             torch.testing.assert_close(logits[:, 0], at_once[:, step - 1], atol=2e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("ablation", "arm"), arms())
-def test_padding_changes_nothing(ablation, arm):
-    model, words = arm_model(ablation, arm)
+@pytest.mark.parametrize(("study", "ablation", "arm"), arms())
+def test_padding_changes_nothing(study, ablation, arm):
+    model, words = arm_model(study, ablation, arm)
     source, lengths, previous = batch(words)
     together, _ = model(source, lengths, previous)
     alone, _ = model(source[1:, :4], lengths[1:], previous[1:, :4])
@@ -141,7 +152,7 @@ def test_padding_leaks_only_when_asked_for():
 
 def test_beam_search_follows_the_reordered_state():
     """Scores that beam search reports are those of the finished sentences, decoded at once."""
-    model, words = arm_model("branches", "muse")
+    model, words = arm_model("muse", "branches", "muse")
     task = task_of(words, words)
     generator = task.build_generator([model], Namespace(beam=3, max_len_b=8, lenpen=1.0))
     source, lengths, previous = batch(words)
@@ -154,6 +165,23 @@ def test_beam_search_follows_the_reordered_state():
         logits, _ = model(source[row : row + 1, : int(length)], length, shifted)
         scores = logits.log_softmax(-1).gather(2, tokens[..., None])[0, :, 0]
         torch.testing.assert_close(scores, hypotheses[0]["positional_scores"], atol=1e-4, rtol=1e-4)
+
+
+def test_without_self_attention_its_block_is_gone():
+    model, _ = arm_model("spatial_attention", "factors_translation", "w/o")
+    names = [name for name, _ in model.named_parameters()]
+    assert not [name for name in names if "self_attn" in name] and [name for name in names if "encoder_attn" in name]
+    model, _ = arm_model("spatial_attention", "factors_translation_encoder", "w/o")
+    names = [name for name, _ in model.named_parameters()]
+    assert not [name for name in names if "encoder.layers.0.self_attn" in name]
+    assert [name for name in names if "decoder.layers.0.self_attn" in name]
+
+
+def test_words_of_both_papers_do_not_mix():
+    spec = copy.deepcopy(resolve("mini", "muse", "branches", "muse", 1))
+    spec["model"]["deformable"] = True
+    with pytest.raises(UserError, match="are MUSE's; leave them out where attention is exchanged"):
+        fairseq_engine._model_options(spec["model"], fairseq_engine._train_knobs(spec))
 
 
 def test_growing_kernels_are_spread_over_the_layers():

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+import sacrebleu
 import torch
 
 from plugins.datasets.prepare import prepare
@@ -145,12 +146,6 @@ def test_a_finished_training_is_not_repeated(data, undisturbed, capsys):
     assert "update" not in capsys.readouterr().out
 
 
-def test_unfinished_checkpoints_of_another_recipe_are_an_error(data, killed, tmp_path):
-    run_dir = shutil.copytree(killed, tmp_path / "run")
-    with pytest.raises(UserError, match="unfinished checkpoints of another recipe; delete the folder"):
-        fairseq_engine.train(SPEC | {"seed": 9}, data, run_dir)
-
-
 def test_the_plain_transformer_runs_without_our_models(data, tmp_path):
     spec = copy.deepcopy(SPEC)
     spec["model"] |= {"parallel": False, "convolution": None}
@@ -172,7 +167,7 @@ def test_only_plain_data_is_read_from_a_checkpoint(tmp_path):
 
 def test_checkpoints_are_removed_but_the_averaged_one(undisturbed):
     left = sorted(path.name for path in (undisturbed[0] / "checkpoints").iterdir())
-    assert left == ["averaged.pt", "identity.json", "trained.json"]
+    assert left == ["averaged.pt", "trained.json"]
 
 
 def test_curves_hold_losses_and_gates(undisturbed):
@@ -182,6 +177,19 @@ def test_curves_hold_losses_and_gates(undisturbed):
     assert sum(gates[-1]["encoder.0"]) == pytest.approx(1)
     assert [line["update"] for line in lines if "valid_loss" in line] == [8, 16, 24, 32, 40]
     assert [line["update"] for line in lines if "train_loss" in line] == [5, 10, 15, 20, 25, 30, 35, 40]
+
+
+def test_details_give_back_the_score(data, undisturbed):
+    """Corpus BLEU of the stored statistics is the stored BLEU; dispersion stays within its bounds."""
+    details = fairseq_engine.evaluate(SPEC, data, undisturbed[0])["details"]
+    total = [sum(column) for column in zip(*details["sentences"]["bleu"], strict=True)]
+    bleu = sacrebleu.BLEU.compute_bleu(total[2:6], total[6:], total[0], total[1], smooth_method="exp")
+    assert bleu.score == pytest.approx(undisturbed[1][1]["bleu"])
+    assert len(details["sentences"]["source_words"]) == 20
+    layers = details["dispersion"]["layers"]
+    assert set(layers) == {"encoder.0"} and set(details["gates"]) == {"encoder.0", "decoder.0"}
+    for values in layers["encoder.0"].values():
+        assert len(values) == len(details["dispersion"]["source_tokens"]) and all(0 < value <= 1 for value in values)
 
 
 def test_every_test_sentence_is_translated_in_order(data, undisturbed):

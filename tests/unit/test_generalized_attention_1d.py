@@ -13,8 +13,10 @@ from tests.unit.operator_checks import assert_compiles, assert_same, gradcheck, 
 PATTERNS = [f"{i:04b}" for i in range(16)]
 
 
-def make(terms: str, causal: bool = False, width: int = 8, heads: int = 2) -> GeneralizedAttention1d:
-    return randomise(GeneralizedAttention1d(width, terms, heads, causal))
+def make(
+    terms: str, causal: bool = False, width: int = 8, heads: int = 2, spatial_range: int = -1
+) -> GeneralizedAttention1d:
+    return randomise(GeneralizedAttention1d(width, terms, heads, causal, spatial_range=spatial_range))
 
 
 def padding(batch: int, length: int) -> torch.Tensor:
@@ -31,9 +33,14 @@ def test_fast_equals_reference(terms, data):
     torch.manual_seed(data.draw(st.integers(0, 99)))
     batch, length, total = (data.draw(st.integers(1, high)) for high in (3, 9, 9))
     module = make(
-        terms, data.draw(st.booleans()), data.draw(st.sampled_from([8, 12])), data.draw(st.sampled_from([1, 2, 4]))
+        terms,
+        data.draw(st.booleans()),
+        data.draw(st.sampled_from([8, 12])),
+        data.draw(st.sampled_from([1, 2, 4])),
+        data.draw(st.sampled_from([-1, 0, 2])),
     )
-    memory = torch.randn(total, batch, module.embed_dim) if data.draw(st.booleans()) else None
+    other = module.spatial_range < 0 and data.draw(st.booleans())
+    memory = torch.randn(total, batch, module.embed_dim) if other else None
     mask = padding(batch, length if memory is None else total) if data.draw(st.booleans()) else None
     x = torch.randn(length, batch, module.embed_dim)
     assert_same(
@@ -88,6 +95,25 @@ def test_padding_does_not_change_real_positions(terms):
     assert relative_error(module(padded, None, mask)[0][:5], module(x)[0]) < 1e-5
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_window_hides_what_lies_outside(causal):
+    module = make("1111", causal, spatial_range=1)
+    x = torch.randn(6, 1, 8, requires_grad=True)
+    module(x)[0][3].sum().backward()
+    read = x.grad.abs().sum((1, 2)) > 0
+    assert read.tolist() == [False, False, True, True, not causal, False]
+    state: dict = {}
+    steps = [module(x[a:b], incremental_state=state)[0] for a, b in ((0, 2), (2, 5), (5, 6))] if causal else []
+    assert not causal or relative_error(torch.cat(steps), module(x)[0]) < 1e-5
+
+
+def test_a_window_of_padding_alone_stays_finite():
+    module = make("0100", spatial_range=1)
+    mask = torch.zeros(2, 8, dtype=torch.bool)
+    mask[0, 3:] = True
+    assert module(torch.randn(8, 2, 8), None, mask)[0].isfinite().all()
+
+
 def test_weights_are_probabilities():
     for terms in ("0010", "1111"):
         _, weights = make(terms)(torch.randn(4, 2, 8), torch.randn(6, 2, 8), need_weights=True)
@@ -128,6 +154,8 @@ def test_macs_count_what_is_on():
     count = {terms: GeneralizedAttention1d(8, terms, 2).macs(x) for terms in PATTERNS}
     assert count["0010"] < count["0110"] < count["1111"]
     assert count["1000"] == 2 * (4 * 6 * 64 + 2 * 36 * 8)
+    near = GeneralizedAttention1d(8, "1000", 2, spatial_range=1).macs(x)
+    assert near == 2 * (4 * 6 * 64 + 2 * 16 * 8)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +165,7 @@ def test_macs_count_what_is_on():
         ({"terms": "11"}, "terms='11'"),
         ({"heads": 3}, "heads=3"),
         ({"dropout": 1.0}, "dropout=1.0"),
+        ({"spatial_range": -2}, "spatial_range=-2"),
     ],
 )
 def test_bad_arguments_are_named(options, message):
@@ -155,3 +184,5 @@ def test_bad_input_is_named():
         module(x, None, torch.zeros(4, 2, dtype=torch.bool))
     with pytest.raises(ValueError, match="causal=True"):
         module(x, incremental_state={})
+    with pytest.raises(ValueError, match="spatial_range=2"):
+        make("1111", spatial_range=2)(x, x)
