@@ -7,6 +7,7 @@ A claim holds if all its checks hold. Each check compares arms of one scale on s
     {equal: [A, B], within: m}              -m < A - B < m
     {gain: [A, B], exceeds: [C, D], by: m}  (B - A) - (D - C) > m
     {ratio: [A, B], metric: cost.macs, at_most: r, at_least: s}     s <= A / B <= r
+    {value: A, metric: gate_slope, above: x, below: y}              x < A < y
 
 Arms are written <ablation>/<arm>; `metric` is a name under metrics, or dotted (cost.params, losses.valid).
 
@@ -40,6 +41,7 @@ FORMS = {
     "equal": ({"equal", "within"}, {"metric"}),
     "gain": ({"gain", "exceeds"}, {"by", "metric"}),
     "ratio": ({"ratio", "metric"}, {"at_most", "at_least"}),
+    "value": ({"value", "metric"}, {"above", "below"}),
 }
 # Settings that an arm may change on purpose; all others, and the data, must be alike for two arms to be compared.
 OWN_SETTINGS = ("settings.dropout",)
@@ -110,8 +112,9 @@ def _check_form(where: str, check: Mapping) -> None:
         raise AnalysisError(
             f"{where}: a check '{form}' knows no '{min(extra)}'; it takes {', '.join(sorted(needed | allowed))}"
         )
-    if form == "ratio" and not {"at_most", "at_least"} & check.keys():
-        raise AnalysisError(f"{where}: a check 'ratio' needs 'at_most' or 'at_least'")
+    for bounds, judged in ((("at_most", "at_least"), "ratio"), (("above", "below"), "value")):
+        if form == judged and not set(bounds) & check.keys():
+            raise AnalysisError(f"{where}: a check '{form}' needs '{bounds[0]}' or '{bounds[1]}'")
 
 
 def form_of(check: Mapping) -> str | None:
@@ -125,6 +128,8 @@ def arms_of(check: Mapping) -> list[str]:
     form = form_of(check)
     if form in ("better", "no_worse"):
         return [check[form], check["than"]]
+    if form == "value":
+        return [check["value"]]
     return [*check[form], *check.get("exceeds", [])]
 
 
@@ -142,6 +147,12 @@ class Judge:
 
     def __init__(self, frame: pd.DataFrame, ablations: Mapping, study: str, metric: str):
         self.frame, self.ablations, self.study, self.metric = frame, ablations, study, metric
+
+    def asked(self, check: Mapping) -> bool:
+        """Whether the ablations of a check are meant for this scale; a check on others is left out."""
+        known = [self.ablations.get((self.study, arm.split("/", 1)[0])) for arm in arms_of(check)]
+        scales = set(self.frame["scale"])
+        return all(ablation is None or not ablation.scales or scales <= set(ablation.scales) for ablation in known)
 
     def rows(self, arm: str) -> pd.DataFrame:
         ablation, name = arm.split("/", 1)
@@ -212,6 +223,7 @@ class Judge:
             "no_worse": (-margin, math.inf),
             "equal": (-margin, margin),
             "ratio": (math.log(check.get("at_least", 1e-300)), math.log(check.get("at_most", 1e300))),
+            "value": (check.get("above", -math.inf), check.get("below", math.inf)),
         }[form]
         inclusive = 1e-12 if form in ("ratio", "no_worse", "equal") else 0.0
         verdict = judge_interval(found.low, found.high, above - inclusive, below + inclusive)
@@ -228,6 +240,8 @@ def effect(check: Mapping, points: list[float], sign: int) -> float:
     form = form_of(check)
     if form == "ratio":
         return math.log(points[0] / points[1]) if min(points) > 0 else math.nan
+    if form == "value":
+        return points[0]
     if form == "gain":
         return sign * ((points[1] - points[0]) - (points[3] - points[2]))
     return sign * (points[0] - points[1])
@@ -237,6 +251,8 @@ def conclude(claim: Mapping, outcomes: list[Outcome]) -> tuple[str, str]:
     """(verdict, reason) of a claim: one contradicted check contradicts it; it needs all of them to be supported."""
     if "not_tested" in claim:
         return "not comparable", claim["not_tested"]
+    if not outcomes:
+        return "not comparable", "its ablations are not run at this scale"
     for verdict in ("contradicted", "not comparable", "undecided"):
         hits = [index for index, outcome in enumerate(outcomes) if outcome.verdict == verdict]
         if hits:
@@ -254,7 +270,7 @@ def judge(frame: pd.DataFrame, ablations: Mapping, experiments: Path, study: str
     bench = Judge(frame, ablations, study, content["metric"])
     verdicts = []
     for claim in content["claims"]:
-        checks = [(dict(check), bench.check(check)) for check in claim.get("checks", [])]
+        checks = [(dict(check), bench.check(check)) for check in claim.get("checks", []) if bench.asked(check)]
         verdicts.append(Verdict(study, claim, *conclude(claim, [outcome for _, outcome in checks]), tuple(checks)))
     return verdicts
 
@@ -306,6 +322,9 @@ def check_text(check: Mapping, metric: str) -> str:
     elif form == "ratio":
         bounds = [f"{sign} {check[key]:g}" for key, sign in (("at_least", "≥"), ("at_most", "≤")) if key in check]
         line = f"{arms[0]} / {arms[1]} {' and '.join(bounds)}"
+    elif form == "value":
+        bounds = [f"{sign} {check[key]:g}" for key, sign in (("above", ">"), ("below", "<")) if key in check]
+        line = f"{arms[0]} {' and '.join(bounds)}"
     elif form == "equal":
         line = f"{arms[0]} = {arms[1]} ± {margin:g}"
     elif form == "no_worse":

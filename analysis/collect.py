@@ -1,14 +1,15 @@
 """Collects runs into one tidy table: a row per expected run, whatever became of it.
 
 Three sources: the runs that the DAG expects (--expected), all that stands in a folder (--runs), or published lines
-(--metrics). Arms that share their runs (`same_as` of an ablation file) get a row each, with the same `run`.
+(--metrics). What runs keep beside single numbers goes to details.json beside the table. Arms that share their runs
+(`same_as` of an ablation file) get a row each, with the same `run`.
 """
 
 import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from analysis import loading
+from analysis import details, loading
 from analysis.loading import AnalysisError
 
 
@@ -21,6 +22,7 @@ def row_of(entry: dict, run: str, status: str, error: str, value: dict | None) -
         row |= {key: value[key] for key in ("task", "engine", "primary")}
         for section in loading.SECTIONS:
             row |= loading.flatten(value[section], section)
+        row |= loading.flatten(details.derived(value), "metrics")
         row.pop("provenance.sources", None)  # a long list; its digest stays
     return row
 
@@ -138,6 +140,7 @@ def main(argv: list[str] | None = None) -> int:
         raise AnalysisError("--metrics: stands alone; leave out --expected and --runs")
     rows, values = collect(sources, args.experiments, args.study)
     loading.write_csv(args.out, loading.tidy(rows))
+    details.write(args.out.with_name(details.NAME), values)
     if args.metrics_out:
         loading.write_text(args.metrics_out, metrics_lines(values))
     counts = {state: sum(row["status"] == state for row in rows) for state in loading.STATES}

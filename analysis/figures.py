@@ -4,6 +4,7 @@ tradeoff     metric against multiply-adds, one panel a task (or `panel:` of the 
 differences  paired differences to each ablation's baseline, ours beside the published ones
 kernels      metric against the size of a single convolution kernel, for studies that have such arms
 curves       training curves from the run folders, when --runs is given
+lengths, gates, dispersion   of translation studies, from details.json beside the table (analysis/translation.py)
 """
 
 import json
@@ -18,11 +19,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Transform
 
-from analysis import kernels, loading, reference, stats, style, summary, text
+from analysis import details, kernels, loading, reference, stats, style, summary, text, translation
 from analysis.loading import Ablation, AnalysisError
 from analysis.summary import ArmSummary
 
-KINDS = ("tradeoff", "differences", "kernels", "curves")
+KINDS = ("tradeoff", "differences", "kernels", "curves", *translation.KINDS)
 PUBLISHED = {
     "paper": ("D", style.PALETTE[1], "paper"),
     "official": ("s", style.PALETTE[2], "official code or toolbox"),
@@ -255,7 +256,14 @@ def main(argv: list[str] | None = None) -> int:
     for study in dict.fromkeys(a.study for a in summary.select(ablations, args.study)):
         group = [a for a in ablations.values() if a.study == study]
         for kind in args.kind or applicable(group, args.runs):
-            draw(kind, frame, group, args.out / study / kind, args.experiments, args.runs)
+            base = args.out / study / kind
+            if kind in translation.KINDS:
+                pairs = [(a, arm) for a, arm in finished(frame, group) if a.task == "translation"]
+                references = reference.load(args.experiments, study)
+                line = source_line(frame, [a for a in group if a.task == "translation"])
+                translation.draw(kind, pairs, details.beside(args.runs_csv), base, references, line)
+            else:
+                draw(kind, frame, group, base, args.experiments, args.runs)
     return 0
 
 

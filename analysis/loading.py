@@ -51,7 +51,8 @@ class Arm:
 class Ablation:
     """One ablation file. `panel` is the title of its panel in the trade-off figure (default: the task).
 
-    `names` gives, for each arm, all (ablation, arm) of the study that stand for the same runs (`same_as`).
+    `scales`: the only ones at which it is run; empty for all. `names` gives, for each arm, all (ablation, arm) of the
+    study that stand for the same runs (`same_as`).
     """
 
     study: str
@@ -62,6 +63,7 @@ class Ablation:
     baseline: str
     panel: str
     arms: Mapping[str, Arm]
+    scales: tuple[str, ...] = ()
     names: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
 
     def home(self, arm: str) -> tuple[str, str]:
@@ -191,6 +193,7 @@ def _ablation(path: Path, study: str, name: str, content: object) -> Ablation:
         baseline=str(content.get("baseline", "")),
         panel=str(content.get("panel") or task or name),
         arms=rows,
+        scales=tuple(content.get("scales") or ()),
     )
 
 

@@ -4,11 +4,12 @@ Arms without a finished run stay in the table and say `failed`, `running` or `mi
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from analysis import loading, stats, summary, text
+from analysis import details, loading, sentences, stats, summary, text, translation
 from analysis.loading import Ablation
 from analysis.summary import ArmSummary
 
@@ -107,12 +108,26 @@ def write(frame: pd.DataFrame, ablation: Ablation, out: Path) -> None:
     loading.write_text(base.with_suffix(".tex"), text.latex_table(header, rows, full_caption, label))
 
 
-def study_markdown(frame: pd.DataFrame, ablations: list[Ablation]) -> str:
+def sentence_markdown(frame: pd.DataFrame, ablation: Ablation, found: Mapping[str, dict]) -> str:
+    """The paired test over sentences, for runs that keep their statistics; "" for the others."""
+    rows = translation.paired_table(summary.summarise(frame, ablation), found)
+    if not rows:
+        return ""
+    header = ["arm", "seed", "BLEU", "Δ to baseline, same sentences"]
+    return (
+        f"\n{text.markdown_table(header, rows)}\nPaired bootstrap over the sentences of the test set "
+        f"({sentences.RESAMPLES:,} samples, 95 %): how sure this test set makes us of two given models. "
+        "How models vary with the seed it cannot say.\n"
+    )
+
+
+def study_markdown(frame: pd.DataFrame, ablations: list[Ablation], found: Mapping[str, dict]) -> str:
     """The tables of all ablations of a study that have runs."""
     parts = [f"# {ablations[0].study}\n"]
     for ablation in ablations:
         if not summary.ablation_rows(frame, ablation).empty:
-            parts.append(f"## {ablation.title}\n\n{markdown(frame, ablation)}")
+            tables = markdown(frame, ablation) + sentence_markdown(frame, ablation, found)
+            parts.append(f"## {ablation.title}\n\n{tables}")
     return "\n".join(parts)
 
 
@@ -122,12 +137,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
     args = parser.parse_args(argv)
     frame = loading.read_runs(args.runs_csv)
+    found = details.beside(args.runs_csv)
     chosen = summary.select(loading.load_ablations(args.experiments), args.study)
     for ablation in chosen:
         write(frame, ablation, args.out)
     for study in dict.fromkeys(ablation.study for ablation in chosen):
         mine = [ablation for ablation in chosen if ablation.study == study]
-        loading.write_text(args.out / study / "summary.md", study_markdown(frame, mine))
+        loading.write_text(args.out / study / "summary.md", study_markdown(frame, mine, found))
     return 0
 
 

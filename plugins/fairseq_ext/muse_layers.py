@@ -19,8 +19,9 @@ class MuseEncoder(TransformerEncoderBase):
     """fairseq's encoder with MUSE layers."""
 
     def __init__(self, cfg, dictionary, embed_tokens):
-        self.kernels = kernels_by_layer(cfg, cfg.encoder.layers)
+        self.kernels = kernels_by_layer(cfg, cfg.encoder.layers, "encoder")
         super().__init__(cfg, dictionary, embed_tokens)
+        initialise(self.layers, cfg.initialisation)
 
     def build_encoder_layer(self, cfg):
         return MuseEncoderLayer(cfg, self.kernels.pop(0))
@@ -30,15 +31,28 @@ class MuseDecoder(TransformerDecoderBase):
     """fairseq's decoder with MUSE layers."""
 
     def __init__(self, cfg, dictionary, embed_tokens):
-        self.kernels = kernels_by_layer(cfg, cfg.decoder.layers)
+        self.kernels = kernels_by_layer(cfg, cfg.decoder.layers, "decoder")
         super().__init__(cfg, dictionary, embed_tokens)
+        initialise(self.layers, cfg.initialisation)
 
     def build_decoder_layer(self, cfg, no_encoder_attn=False):
         return MuseDecoderLayer(cfg, self.kernels.pop(0))
 
 
-def kernels_by_layer(cfg, layers: int) -> list[list[int]]:
+def initialise(layers: nn.ModuleList, way: str) -> None:
+    """`xavier`: every linear map of the layers Xavier-uniform, biases 0 (the choice that section 2.1 rejects)."""
+    if way == "xavier":
+        for module in layers.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+
+def kernels_by_layer(cfg, layers: int, stack: str) -> list[list[int]]:
     """The kernel sizes of each layer, lowest first; ValueError when `convolution_per_layer` has another length."""
+    if stack not in cfg.convolution_stacks:
+        return [[] for _ in range(layers)]
     if not cfg.convolution_per_layer:
         return [list(cfg.convolution_kernels)] * layers
     if len(cfg.convolution_per_layer) != layers:

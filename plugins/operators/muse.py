@@ -13,7 +13,8 @@ The heads are those of the attention: one kernel a head. The feed-forward branch
 Departures from the released code: padded positions are zeroed before the convolution unless `mask_padding=False` (the
 release lets them leak by default); DropConnect reads `weight_dropout` (the release ignores its flag). Not in the
 release, so choices of ours:
-- `projection="separate"`: the convolution reads W_c u + b_c instead of v;
+- `projection="separate"`: the convolution reads W_c u + b_c instead of v; `projection="attention"`: it reads a, so that
+  it comes after attention, and W_o still sees both;
 - `kind="depthwise"`: the same convolution with learnt, input-independent logits (heads x K), so that only the
   dependence on v is removed; `kind="standard"`: a full d x d x K convolution without bias.
 Initialisation: W_in and P_K PyTorch's default, W_o Kaiming-uniform (a=1) as in the release, biases 0.
@@ -44,7 +45,7 @@ class MuseAttention(nn.Module):
         num_heads: H, divides C.
         kernels: kernel sizes of the convolution; [] leaves plain attention. Centred ones must be odd.
         causal: position t sees positions up to t only, in both parts.
-        projection: "shared" (the convolution reads v) or "separate".
+        projection: what the convolution reads, "shared" (v), "separate" (a map of its own) or "attention" (a).
         kind: "dynamic", "depthwise" or "standard" convolution.
         combine: "gate" (learnt scalar weights, `gate` before the softmax) or "concat".
         dropout: on attention probabilities. weight_dropout: DropConnect on tap weights. input_dropout: on x.
@@ -75,7 +76,7 @@ class MuseAttention(nn.Module):
                 list(kernels),
                 "each at least 1, and odd unless causal",
             )
-        require_choice("projection", projection, ("shared", "separate"))
+        require_choice("projection", projection, ("shared", "separate", "attention"))
         require_choice("kind", kind, ("dynamic", "depthwise", "standard"))
         require_choice("combine", combine, ("gate", "concat"))
         for name, rate in (("dropout", dropout), ("weight_dropout", weight_dropout), ("input_dropout", input_dropout)):
@@ -131,6 +132,8 @@ class MuseAttention(nn.Module):
         """
         q, k, v, c, mask = self.project(x, key_padding_mask, incremental_state)
         a, weights = self.attend(q, k, v, mask, need_weights)
+        if self.kernels and self.projection == "attention":
+            c = self.attended(a, key_padding_mask, incremental_state)
         parts = [a]
         if self.kernels:
             parts += self.convolve(c, x.shape[0])
@@ -145,10 +148,8 @@ class MuseAttention(nn.Module):
         u = F.dropout(x, self.input_dropout, self.training)
         q, k, v = self.in_proj(u).chunk(3, -1)
         c = None
-        if self.kernels:
-            c = self.conv_proj(u) if self.projection == "separate" else v
-            if self.mask_padding and key_padding_mask is not None:
-                c = c.masked_fill(key_padding_mask.t().unsqueeze(-1), 0)
+        if self.kernels and self.projection != "attention":
+            c = self.without_padding(self.conv_proj(u) if self.projection == "separate" else v, key_padding_mask)
         if incremental_state is not None:
             require(
                 self.causal, "incremental_state", "dict", "needs causal=True: later positions would change earlier ones"
@@ -156,6 +157,20 @@ class MuseAttention(nn.Module):
             k, v, c, key_padding_mask = self.extend_cache(incremental_state, k, v, c, key_padding_mask)
         q, k, v = (t.unflatten(-1, (self.num_heads, self.head_dim)).permute(1, 2, 0, 3) for t in (q, k, v))
         return q, k, v, c, key_padding_mask
+
+    def without_padding(self, c: Tensor, mask: Tensor | None) -> Tensor:
+        """c (T x N x C) with padded positions zeroed, unless padding may leak."""
+        return c if mask is None or not self.mask_padding else c.masked_fill(mask.t().unsqueeze(-1), 0)
+
+    def attended(self, a: Tensor, mask: Tensor | None, state: dict | None) -> Tensor:
+        """What a convolution after attention reads: the attention's outputs (S x N x C, history first)."""
+        c = self.without_padding(a, mask)
+        if state is not None:
+            key = f"{self.state_key}.attended"
+            if key in state:
+                c = torch.cat((state[key]["conv"], c))
+            state[key] = {"conv": c}
+        return c
 
     def extend_cache(
         self, state: dict, k: Tensor, v: Tensor, c: Tensor | None, mask: Tensor | None
@@ -182,9 +197,10 @@ class MuseAttention(nn.Module):
 
     def reorder_incremental_state(self, incremental_state: dict, new_order: Tensor) -> None:
         """Keep the hypotheses ``new_order`` (indices into the batch) of the cache, as beam search asks."""
-        if self.state_key in incremental_state:
-            cache = incremental_state[self.state_key]
-            incremental_state[self.state_key] = {name: t.index_select(1, new_order) for name, t in cache.items()}
+        for key in (self.state_key, f"{self.state_key}.attended"):
+            if key in incremental_state:
+                cache = incremental_state[key]
+                incremental_state[key] = {name: t.index_select(1, new_order) for name, t in cache.items()}
 
     def attend(
         self, q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None, need_weights: bool
@@ -283,6 +299,8 @@ def muse_attention_reference(module: MuseAttention, x: Tensor, key_padding_mask:
     a = F.dropout(logits.softmax(-1), module.dropout, module.training) @ v
     parts = [a.permute(2, 0, 1, 3).flatten(2)]
     if module.kernels:
+        if module.projection == "attention":
+            c = module.without_padding(parts[0], key_padding_mask)
         if module.kind == "standard":
             convolved = [module.standard(c, conv.weight, length) for conv in module.convolutions]
         else:

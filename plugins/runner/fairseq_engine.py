@@ -264,11 +264,11 @@ def _arguments(spec: dict, manifest: dict, data: Path, run_dir: Path) -> list[st
 
 def _model_options(model: dict, train: dict) -> dict:
     """The operator-level words as options. The plain Transformer is fairseq's own and needs no --user-dir."""
-    shape = {}
+    shape, ffn_width = {}, model["ffn_width"] + _widening(model)
     for side in ("encoder", "decoder"):
         shape[f"{side}-layers"] = model["layers"]
         shape[f"{side}-embed-dim"] = model["width"]
-        shape[f"{side}-ffn-embed-dim"] = model["ffn_width"]
+        shape[f"{side}-ffn-embed-dim"] = ffn_width
         shape[f"{side}-attention-heads"] = model["heads"]
     shape |= {"dropout": model["dropout"], "attention-dropout": train["attention_dropout"]}
     convolution, ffn = model.get("convolution"), model.get("ffn", "own")
@@ -287,7 +287,7 @@ def _model_options(model: dict, train: dict) -> dict:
         return {"arch": "transformer", **shape}
     if ffn == "shared" and not convolution:
         raise UserError("model.ffn: shared means shared with the convolution; set model.convolution too")
-    switches = {"convolution-kernels": "[]", "ffn": ffn}
+    switches = {"convolution-kernels": "[]", "ffn": ffn, "initialisation": model.get("initialisation", "default")}
     if convolution:
         switches |= {
             "convolution-kernels": _listed(convolution.get("kernels", [])),
@@ -296,6 +296,8 @@ def _model_options(model: dict, train: dict) -> dict:
             "convolution-combine": convolution.get("combine", "gate"),
             "weight-dropout": train["weight_dropout"],
         }
+        if convolution.get("stacks"):
+            switches["convolution-stacks"] = _quoted(convolution["stacks"])
         if convolution.get("per_layer"):
             switches["convolution-per-layer"] = _listed(_spread(convolution["per_layer"], model["layers"]))
     return {
@@ -316,7 +318,7 @@ def _attention_options(model: dict) -> dict:
     stacks = model.get("stacks", ["encoder", "decoder"])
     return {
         "self-attention-terms": attention["terms"] if attention else "none" if exchanged else "own",
-        "self-attention-stacks": f"[{','.join(map(repr, stacks))}]",
+        "self-attention-stacks": _quoted(stacks),
         "self-attention-range": (attention or {}).get("spatial_range", -1),
         "deformable-kernel": DEFORMABLE_KERNEL if model.get("deformable") else 0,
         "dynamic-kernel": dynamic["kernel"] if dynamic else 0,
@@ -327,6 +329,22 @@ def _attention_options(model: dict) -> dict:
 def _spread(sizes: list[int], layers: int) -> list[int]:
     """The sizes in their order, each for as equal a share of the layers as whole layers allow."""
     return [sizes[layer * len(sizes) // layers] for layer in range(layers)]
+
+
+def _widening(model: dict) -> int:
+    """By how much the FFN grows so that a model without convolution has the parameters of one with these kernels.
+
+    A gated convolution with shared projection adds d^2 + d H sum(K) + n to a layer, a unit of FFN width 2 d + 1.
+    """
+    kernels = model.get("ffn_widened_for")
+    if not kernels:
+        return 0
+    width = model["width"]
+    return round((width**2 + width * model["heads"] * sum(kernels) + len(kernels)) / (2 * width + 1))
+
+
+def _quoted(words: list[str]) -> str:
+    return f"[{','.join(map(repr, words))}]"
 
 
 def _listed(numbers: list[int]) -> str:

@@ -36,7 +36,7 @@ def test_fast_equals_reference(kind, combine, data):
         data.draw(st.booleans()),
         kind=kind,
         combine=combine,
-        projection=data.draw(st.sampled_from(["shared", "separate"])),
+        projection=data.draw(st.sampled_from(["shared", "separate", "attention"])),
         mask_padding=data.draw(st.booleans()),
     )
     length, batch = data.draw(st.sampled_from([1, 2, 5, 9, 150])), data.draw(st.integers(1, 3))
@@ -54,7 +54,7 @@ def test_no_position_reads_the_future(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("projection", ["shared", "separate"])
+@pytest.mark.parametrize("projection", ["shared", "separate", "attention"])
 @pytest.mark.parametrize("kernels", [[], [3], [3, 7]])
 def test_incremental_equals_full(kind, projection, kernels):
     module = make(kernels, True, kind=kind, projection=projection)

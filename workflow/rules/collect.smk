@@ -18,6 +18,7 @@ rule collect:
         metrics=lambda w: wanted_metrics(w.study),
     output:
         runs="results/{scale}/tables/{study}/runs.csv",
+        details="results/{scale}/tables/{study}/details.json",
     log:
         "results/logs/{scale}/collect/{study}.log",
     conda:
@@ -33,6 +34,7 @@ rule collect_published:
         metrics="results/published/{scale}/metrics.jsonl",
     output:
         runs="results/published/{scale}/tables/{study}/runs.csv",
+        details="results/published/{scale}/tables/{study}/details.json",
     log:
         "results/logs/published/{scale}/collect/{study}.log",
     conda:

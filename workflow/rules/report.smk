@@ -2,6 +2,7 @@ rule tabulate:
     """Tables of every ablation as CSV, Markdown and LaTeX."""
     input:
         runs="results/{where}/tables/{study}/runs.csv",
+        details="results/{where}/tables/{study}/details.json",
         definitions=lambda w: inputs.study_files(w.study, "ablations"),
         sources=ANALYSIS,
     output:
@@ -25,6 +26,7 @@ rule plot:
     """One kind of figure of a study as SVG, PDF and PNG."""
     input:
         runs="results/{where}/tables/{study}/runs.csv",
+        details="results/{where}/tables/{study}/details.json",
         definitions=lambda w: inputs.study_files(w.study, "ablations"),
         reference="experiments/{study}/reference.csv",
         sources=ANALYSIS,

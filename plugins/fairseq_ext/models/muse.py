@@ -54,9 +54,16 @@ class MuseConfig(FairseqDataclass):
         default="dynamic",
         metadata={"help": "kernels made from the input, learnt depthwise kernels, or a dense convolution"},
     )
-    convolution_projection: ChoiceEnum(["shared", "separate"]) = field(
+    convolution_projection: ChoiceEnum(["shared", "separate", "attention"]) = field(
         default="shared",
-        metadata={"help": "the convolution reads the values of self-attention, or a projection of its own"},
+        metadata={"help": "the convolution reads the values of self-attention, a projection of its own, or its output"},
+    )
+    convolution_stacks: List[str] = field(
+        default_factory=lambda: ["encoder", "decoder"],
+        metadata={"help": "stacks that have the convolution, such as ['encoder']"},
+    )
+    initialisation: ChoiceEnum(["default", "xavier"]) = field(
+        default="default", metadata={"help": "of the layers' linear maps: as released, or Xavier-uniform"}
     )
     convolution_combine: ChoiceEnum(["gate", "concat"]) = field(
         default="gate", metadata={"help": "several kernels: learnt softmax weights, or all of them side by side"}
