@@ -10,6 +10,7 @@ formula: here h = W1 x + b1 feeds both, W2 relu(h) and Wc conv(h), and self-atte
 """
 
 import torch
+import torch.nn.functional as F
 from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
 from fairseq.modules import FairseqDropout, LayerNorm, MultiheadAttention
 from torch import nn
@@ -71,7 +72,7 @@ class MuseEncoderLayer(nn.Module):
         self.self_attn = build_self_attention(cfg, cfg.encoder, [] if shared else kernels, causal=False)
         self.self_attn_layer_norm = LayerNorm(width)
         self.dropout_module = FairseqDropout(cfg.dropout, module_name=self.__class__.__name__)
-        self.ffn = cfg.ffn
+        self.ffn, self.fuse, self.fused = cfg.ffn, cfg.fuse_matrices and cfg.ffn == "own", None
         if self.ffn != "none":
             self.fc1 = nn.Linear(width, ffn_width)
             self.fc2 = nn.Linear(ffn_width, width)
@@ -81,6 +82,8 @@ class MuseEncoderLayer(nn.Module):
             self.ffn_conv_out = nn.Linear(ffn_width, width)
 
     def forward(self, x, encoder_padding_mask, attn_mask=None):
+        if self.fused:
+            return self.self_attn_layer_norm(x + self.fused(x, encoder_padding_mask))
         y, _ = self.self_attn(x, key_padding_mask=encoder_padding_mask)
         y = x + self.dropout_module(y)
         if self.ffn == "none":
@@ -92,6 +95,10 @@ class MuseEncoderLayer(nn.Module):
                 h = h.masked_fill(encoder_padding_mask.t().unsqueeze(-1), 0)
             y = y + self.dropout_module(self.ffn_conv_out(self.ffn_conv(h)))
         return self.self_attn_layer_norm(y)
+
+    def make_generation_fast_(self, **kwargs):
+        """fairseq's hook before decoding."""
+        self.fused = FusedBranches(self) if self.fuse else None
 
     def upgrade_state_dict_named(self, state_dict, name):
         """fairseq renames parameters of its oldest layers here; these layers never had other names."""
@@ -117,6 +124,7 @@ class MuseDecoderLayer(nn.Module):
             self.encoder_attn_layer_norm = LayerNorm(width)
         self.dropout_module = FairseqDropout(cfg.dropout, module_name=self.__class__.__name__)
         self.ffn = "none" if cfg.ffn == "none" else "own"
+        self.fuse, self.fused = cfg.fuse_matrices and self.ffn == "own", None
         if self.ffn == "own":
             self.fc1 = nn.Linear(width, ffn_width)
             self.fc2 = nn.Linear(ffn_width, width)
@@ -135,7 +143,10 @@ class MuseDecoderLayer(nn.Module):
         need_head_weights=False,
     ):
         # The operator is causal by itself, so fairseq's mask is not needed.
-        y, _ = self.self_attn(x, key_padding_mask=self_attn_padding_mask, incremental_state=incremental_state)
+        if self.fused:
+            y = self.fused(x, self_attn_padding_mask, incremental_state)
+        else:
+            y, _ = self.self_attn(x, key_padding_mask=self_attn_padding_mask, incremental_state=incremental_state)
         cross, weights = self.encoder_attn(
             query=x,
             key=encoder_out,
@@ -147,7 +158,7 @@ class MuseDecoderLayer(nn.Module):
             need_head_weights=need_head_weights,
         )
         y = x + self.dropout_module(y) + self.dropout_module(cross)
-        if self.ffn == "own":
+        if self.ffn == "own" and not self.fused:
             h = self.activation_dropout_module(torch.relu(self.fc1(x)))
             y = y + self.dropout_module(self.fc2(h))
         return self.self_attn_layer_norm(y), weights, None
@@ -155,6 +166,37 @@ class MuseDecoderLayer(nn.Module):
     def make_generation_fast_(self, need_attn=False, **kwargs):
         """fairseq's hook before decoding: no attention weights unless an alignment is printed."""
         self.need_attn = need_attn
+        self.fused = FusedBranches(self) if self.fuse else None
+
+
+class FusedBranches(nn.Module):
+    """Self-attention, convolution and feed-forward of a layer, with one matrix in and one out (section 3.3.1).
+
+    Both branches read the same x and end in one sum, so their first maps stack and their last ones stand side by side:
+    the same result with fewer, larger products. For inference only; the layer's own parameters stay as they are.
+    """
+
+    def __init__(self, layer):
+        super().__init__()
+        attention, first, last = layer.self_attn, layer.fc1, layer.fc2
+        # Kept out of the module tree: it belongs to the layer.
+        object.__setattr__(self, "attention", attention)
+        self.split = [attention.in_proj.out_features, first.out_features]
+        with torch.no_grad():
+            pairs = {
+                "weight_in": (attention.in_proj.weight, first.weight),
+                "bias_in": (attention.in_proj.bias, first.bias),
+            }
+            for name, parts in pairs.items():
+                self.register_buffer(name, torch.cat(parts), persistent=False)
+            self.register_buffer("weight_out", torch.cat((attention.out_proj.weight, last.weight), 1), persistent=False)
+            self.register_buffer("bias_out", attention.out_proj.bias + last.bias, persistent=False)
+
+    def forward(self, x, key_padding_mask=None, incremental_state=None):
+        """x [T, N, C] -> [T, N, C], what the layer adds to x."""
+        projected, h = F.linear(x, self.weight_in, self.bias_in).split(self.split, -1)
+        parts, _ = self.attention.branches(x, key_padding_mask, incremental_state, projected=projected)
+        return F.linear(torch.cat((*parts, torch.relu(h)), -1), self.weight_out, self.bias_out)
 
 
 def build_self_attention(cfg, side, kernels, causal):

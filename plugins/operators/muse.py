@@ -130,23 +130,36 @@ class MuseAttention(nn.Module):
             need_weights: also return attention probabilities averaged over heads, N x T x S.
         Returns: (T x N x C, weights or None).
         """
-        q, k, v, c, mask = self.project(x, key_padding_mask, incremental_state)
+        parts, weights = self.branches(x, key_padding_mask, incremental_state, need_weights)
+        return self.out_proj(torch.cat(parts, -1)), weights
+
+    def branches(
+        self,
+        x: Tensor,
+        key_padding_mask: Tensor | None = None,
+        incremental_state: dict | None = None,
+        need_weights: bool = False,
+        projected: Tensor | None = None,
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """What the output projection reads, [a, c ...], and the weights. `projected`: W_in u + b_in if at hand."""
+        q, k, v, c, mask = self.project(x, key_padding_mask, incremental_state, projected)
         a, weights = self.attend(q, k, v, mask, need_weights)
         if self.kernels and self.projection == "attention":
             c = self.attended(a, key_padding_mask, incremental_state)
-        parts = [a]
-        if self.kernels:
-            parts += self.convolve(c, x.shape[0])
-        return self.out_proj(torch.cat(parts, -1)), weights
+        return [a, *(self.convolve(c, x.shape[0]) if self.kernels else [])], weights
 
     def project(
-        self, x: Tensor, key_padding_mask: Tensor | None, incremental_state: dict | None
+        self,
+        x: Tensor,
+        key_padding_mask: Tensor | None,
+        incremental_state: dict | None,
+        projected: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
         """Heads q, k, v (N x H x T x d), convolution input (S x N x C, history first) and key mask (N x S)."""
         require_tbc("x", x, self.embed_dim)
         require_mask("key_padding_mask", key_padding_mask, (x.shape[1], x.shape[0]))
         u = F.dropout(x, self.input_dropout, self.training)
-        q, k, v = self.in_proj(u).chunk(3, -1)
+        q, k, v = (self.in_proj(u) if projected is None else projected).chunk(3, -1)
         c = None
         if self.kernels and self.projection != "attention":
             c = self.without_padding(self.conv_proj(u) if self.projection == "separate" else v, key_padding_mask)

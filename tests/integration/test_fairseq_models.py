@@ -11,6 +11,7 @@ import torch
 from fairseq import tasks, utils
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY, MODEL_DATACLASS_REGISTRY
+from omegaconf import OmegaConf
 
 from plugins.runner import fairseq_engine
 from plugins.runner.errors import UserError
@@ -175,6 +176,30 @@ def test_without_self_attention_its_block_is_gone():
     names = [name for name, _ in model.named_parameters()]
     assert not [name for name in names if "encoder.layers.0.self_attn" in name]
     assert [name for name in names if "decoder.layers.0.self_attn" in name]
+
+
+@pytest.mark.parametrize("kernels", [[], [3, 15]])
+def test_fused_matrices_change_nothing(kernels):
+    words = dictionary(30)
+    sizes = {
+        f"{side}_{key}": value
+        for side in ("encoder", "decoder")
+        for key, value in {"embed_dim": 16, "ffn_embed_dim": 24, "layers": 2, "attention_heads": 2}.items()
+    }
+    torch.manual_seed(0)
+    model = build("muse", words, words, fuse_matrices=True, convolution_kernels=kernels, **sizes).eval()
+    source, lengths, previous = batch(words)
+    parameters = set(model.state_dict())
+    with torch.no_grad():
+        plain, _ = model(source, lengths, previous)
+        model.prepare_for_inference_(OmegaConf.create({"generation": {"beam": 1, "print_alignment": None}}))
+        assert model.encoder.layers[0].fused and model.decoder.layers[0].fused
+        torch.testing.assert_close(model(source, lengths, previous)[0], plain, atol=2e-5, rtol=1e-4)
+        state, encoded = {}, model.encoder(source, lengths)
+        for step in range(1, 5):
+            logits, _ = model.decoder(previous[:, :step], encoder_out=encoded, incremental_state=state)
+            torch.testing.assert_close(logits[:, 0], plain[:, step - 1], atol=2e-5, rtol=1e-4)
+    assert set(model.state_dict()) == parameters
 
 
 def test_words_of_both_papers_do_not_mix():

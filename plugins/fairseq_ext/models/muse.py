@@ -92,6 +92,10 @@ class MuseConfig(FairseqDataclass):
         default=False,
         metadata={"help": "keep the unused cross-attention norm of the released decoder, for its parameter totals"},
     )
+    fuse_matrices: bool = field(
+        default=False,
+        metadata={"help": "at generation, read and write self-attention and feed-forward with one matrix each"},
+    )
     max_source_positions: int = field(default=1024, metadata={"help": "longest source, in tokens"})
     max_target_positions: int = field(default=1024, metadata={"help": "longest target, in tokens"})
 
