@@ -104,13 +104,14 @@ class CurvesHook(Hook):
     """Append a line to `curves.jsonl` and to the log every `interval` updates.
 
     A line holds the update, the mean of every loss over the interval, the learning rate, the seconds an update took and
-    `gate`: the residual gate (gamma) of every attention layer, by the layer's name in the backbone.
+    `gate`: the residual gate (gamma) of every attention layer, by the layer's name in the backbone. Every `score_every`
+    updates the config's own validation runs, and the line also holds `valid`: its metrics.
     """
 
     priority = "LOW"
 
-    def __init__(self, interval: int) -> None:
-        self.interval = interval
+    def __init__(self, interval: int, score_every: int | None = None) -> None:
+        self.interval, self.score_every = interval, score_every
 
     def before_train(self, runner) -> None:
         self.path = Path(runner.work_dir) / "curves.jsonl"
@@ -142,6 +143,9 @@ class CurvesHook(Hook):
         }
         if self.gates:
             line["gate"] = {name: parameter.item() for name, parameter in self.gates.items()}
+        if self.score_every and update % self.score_every == 0:
+            line["valid"] = {name: round(float(value), 4) for name, value in runner.val_loop.run().items()}
+            runner.model.train()
         with self.path.open("a") as curves:
             curves.write(json.dumps(line) + "\n")
         left = (now - self.start[0]) / (update - self.start[1]) * (runner.max_iters - update)
@@ -149,4 +153,4 @@ class CurvesHook(Hook):
             f"update {update}/{runner.max_iters}, loss {line['train_loss']:.4f}, "
             f"{line['seconds']:.2f} s an update, about {left:.0f} s left"
         )
-        self.sums, self.since = {}, (now, update)
+        self.sums, self.since = {}, (time.perf_counter(), update)

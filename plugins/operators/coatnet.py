@@ -376,11 +376,11 @@ class CoAtNet(nn.Module):
     """The classifier: N x 3 x H x W images -> N x classes.
 
     Args:
-        stages: S0..S4, each a tuple of (kind, blocks, width) segments; kind S, C or T. See `SIZES` and
-            `stages_of_layout`.
+        stages: S0..S4, each a tuple of (kind, blocks, width) segments; the first of kind S (convolutions) or P (one
+            patch convolution), the others C or T. See `SIZES`, `stages_of_layout` and `vit_rel`.
         image_size: (H, W) of the images, from which the sizes of the tables follow.
-        classes: number of classes.
-        strides: of S0..S4 (2 each in the paper; images of 32 x 32 want 1 in S0 and S1).
+        classes: number of classes; None leaves the classifier out and gives N x last width.
+        strides: of S0..S4 (2 each in the paper; images of 32 x 32 want 1 in S0 and S1); of P, the side of a patch.
         head_dim, relative: of attention. norm, stride_in: of MBConv. pool: of every shortcut.
         drop_path: rate of the last block; it grows linearly from 0.
         head_hidden: a dense layer (tanh) of the last width before the classifier.
@@ -390,7 +390,7 @@ class CoAtNet(nn.Module):
         self,
         stages: tuple,
         image_size: tuple[int, int],
-        classes: int,
+        classes: int | None,
         strides: tuple[int, ...] = (2, 2, 2, 2, 2),
         head_dim: int = 32,
         relative: str = "pre",
@@ -402,11 +402,14 @@ class CoAtNet(nn.Module):
     ) -> None:
         super().__init__()
         require(len(strides) == len(stages), "strides", strides, f"one for each of the {len(stages)} stages")
-        require(classes >= 1, "classes", classes, "must be at least 1")
+        require(classes is None or classes >= 1, "classes", classes, "must be at least 1")
         total = sum(count for stage in stages[1:] for _, count, _ in stage)
         (kind, count, channels), size = stages[0][0], _halved(image_size, strides[0])
-        require(kind == "S", "stages[0]", stages[0], "the first stage is the stem, kind S")
-        self.stem = stem(count, channels, strides[0])
+        require(kind in ("S", "P"), "stages[0]", stages[0], "the first stage is the stem, kind S or P")
+        if kind == "S":
+            self.stem = stem(count, channels, strides[0])
+        else:
+            self.stem = nn.Conv2d(3, channels, strides[0], strides[0])
         built, done = [], 0
         for stage, stride in zip(stages[1:], strides[1:], strict=True):
             size, blocks = _halved(size, stride), []
@@ -427,7 +430,7 @@ class CoAtNet(nn.Module):
         self.stages = nn.ModuleList(built)
         self.norm = nn.LayerNorm(channels, eps=1e-6)
         self.hidden = nn.Sequential(nn.Linear(channels, channels), nn.Tanh()) if head_hidden else nn.Identity()
-        self.head = nn.Linear(channels, classes)
+        self.head = nn.Identity() if classes is None else nn.Linear(channels, classes)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Maps after S0, S1, .. (N x width x H' x W')."""
@@ -451,27 +454,15 @@ def vit_rel(
     width: int,
     blocks: int,
     image_size: tuple[int, int],
-    classes: int,
+    classes: int | None,
     head_dim: int = 32,
     relative: str = "pre",
     drop_path: float = 0.0,
-) -> nn.Sequential:
-    """ViT_REL: a patch stem (patch x patch, stride patch), then Transformer blocks with relative attention at one
-    size."""
+) -> CoAtNet:
+    """ViT_REL: patches of patch x patch pixels, then Transformer blocks with relative attention at one size."""
     require(all(side % patch == 0 for side in image_size), "patch", patch, f"must divide image_size={image_size}")
-    size = (image_size[0] // patch, image_size[1] // patch)
-    body = [
-        TransformerBlock(width, width, size, 1, head_dim, relative, drop_path=drop_path * i / max(1, blocks - 1))
-        for i in range(blocks)
-    ]
-    return nn.Sequential(
-        nn.Conv2d(3, width, patch, patch),
-        *body,
-        ChannelNorm(width, eps=1e-6),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(width, classes),
-    )
+    stages = ((("P", 1, width),), (("T", blocks, width),))
+    return CoAtNet(stages, image_size, classes, (patch, 1), head_dim=head_dim, relative=relative, drop_path=drop_path)
 
 
 def stem(convolutions: int, width: int, stride: int) -> nn.Sequential:

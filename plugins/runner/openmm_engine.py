@@ -2,12 +2,14 @@
 
 A recipe names a config (`train.config`, a file of `experiments/<study>/configs/`) that inherits from the installed
 package. This module adds what the spec decides: operators, data, seed, length of the training, and `train.options`
-(dotted keys, as in mmengine's `--cfg-options`). The result is written to `config.py` in the run's folder and is
-complete in itself: `command()` trains it with the package's own tool.
+(dotted keys, as in mmengine's `--cfg-options`). The learning rate follows the config's own schedule, stretched to the
+length of the training. The result is written to `config.py` in the run's folder and is complete in itself: `command()`
+trains it with the package's own tool.
 
 What differs between detection, segmentation and classification stands in a `Task` and in the module that it names.
 """
 
+import copy
 import hashlib
 import json
 import os
@@ -31,7 +33,8 @@ class Task:
     """What one kind of task needs beyond the common part.
 
     scope: the package and its registry scope. glue: module with `WORDS`, `place_operators`, `place_data`,
-    `annotation_error` and `fixed_work`. metrics: ours -> (the package's key, factor). primary: one of ours.
+    `annotation_error`, `fixed_work` and `cost_forward`. metrics: ours -> (the package's key, factor). primary: one of
+    ours.
     """
 
     scope: str
@@ -50,6 +53,12 @@ TASKS = {
             "box_ap75": ("coco/bbox_mAP_75", 100),
         },
         primary="box_ap",
+    ),
+    "classification": Task(
+        scope="mmpretrain",
+        glue="plugins.openmm_ext.classification",
+        metrics={"top1": ("accuracy/top1", 1), "top5": ("accuracy/top5", 1)},
+        primary="top1",
     ),
 }
 
@@ -182,47 +191,68 @@ def build_config(spec: dict, data: Path):
 
     task, settings = TASKS[spec["task"]], spec["train"]
     glue = import_module(task.glue)
-    if settings["checkpoint_every"] % settings["log_every"]:
-        raise UserError(
-            f"train.checkpoint_every={settings['checkpoint_every']}: must be a multiple of "
-            f"log_every={settings['log_every']}, so that a resumed run writes the same curve"
-        )
+    for key in ("checkpoint_every", "score_every"):
+        if settings.get(key, 0) % settings["log_every"]:
+            raise UserError(
+                f"train.{key}={settings[key]}: must be a multiple of "
+                f"log_every={settings['log_every']}, so that a resumed run writes the same curve"
+            )
     cfg = Config.fromfile(base_config(spec))
     cfg.merge_from_dict(settings.get("options", {}))
     add_operators(cfg, spec)
-    glue.place_data(cfg, str(data), read_manifest(data / "manifest.json"), spec["evaluate"].get("split", "test"))
+    manifest = read_manifest(data / "manifest.json")
+    for key in ("val_dataloader", "val_evaluator", "val_cfg"):
+        cfg[key] = None
+    if "score_every" in settings:
+        glue.place_data(cfg, str(data), manifest, "val")
+        cfg.val_dataloader, cfg.val_evaluator = copy.deepcopy(cfg.test_dataloader), copy.deepcopy(cfg.test_evaluator)
+        cfg.val_cfg = {"type": "ValLoop"}
+    glue.place_data(cfg, str(data), manifest, spec["evaluate"].get("split", "test"))
     cfg.train_dataloader.batch_size = settings["batch"]
     cfg.train_dataloader.sampler = {"type": "InfiniteSampler", "shuffle": True, "seed": spec["seed"]}
+    if "train_fraction" in spec["model"]:
+        cfg.train_dataloader.dataset.fraction = spec["model"]["train_fraction"]
     updates = settings["updates"]
-    # The 1x schedule of the detection papers in proportion: a tenth of the rate after 8/12 and again after 11/12.
-    cfg.param_scheduler = [
-        {"type": "LinearLR", "start_factor": 0.001, "by_epoch": False, "begin": 0, "end": settings["warmup"]},
-        {
-            "type": "MultiStepLR",
-            "by_epoch": False,
-            "milestones": [updates * 8 // 12, updates * 11 // 12],
-            "gamma": 0.1,
-        },
-    ]
+    cfg.param_scheduler = stretched(cfg.param_scheduler, cfg.train_cfg, updates, settings["warmup"])
     cfg.optim_wrapper.optimizer.lr = settings["lr"]
     cfg.train_cfg = {
         "type": "IterBasedTrainLoop",
         "max_iters": updates,
+        "val_begin": updates + 1,  # CurvesHook validates
         # A batch sampler that sorts by shape cannot be wound forward without loading: such a run starts the data anew.
         "fast_forward_on_resume": "batch_sampler" in cfg.train_dataloader,
     }
-    for key in ("val_dataloader", "val_evaluator", "val_cfg"):
-        cfg[key] = None
     cfg.randomness = {"seed": spec["seed"]}
     # None takes a hook out: nothing is drawn, timed or logged twice.
     cfg.default_hooks = {"timer": None, "logger": None, "checkpoint": None, "sampler_seed": None}
     cfg.visualizer = {"type": "Visualizer", "vis_backends": None}
     cfg.custom_hooks = [
-        {"type": "CurvesHook", "interval": settings["log_every"]},
+        {"type": "CurvesHook", "interval": settings["log_every"], "score_every": settings.get("score_every")},
         {"type": "AtomicCheckpointHook", "interval": settings["checkpoint_every"], "identity": identity(spec, data)},
         {"type": "ReseedHook", "seed": spec["seed"]},
     ]
     return cfg
+
+
+def stretched(schedule: list[dict], train_cfg: dict, updates: int, warmup: int) -> list[dict]:
+    """A config's schedule over its epochs or iterations, laid over `updates`, its linear warm-up over `warmup`.
+
+    Milestones keep their place in proportion; what sets in after the warm-up sets in after ours.
+    """
+    length = train_cfg.get("max_epochs") or train_cfg["max_iters"]
+    found = []
+    for entry in [schedule] if isinstance(schedule, dict) else schedule:
+        entry = {key: value for key, value in entry.items() if key not in ("convert_to_iter_based", "T_max")}
+        if entry["type"] == "LinearLR":
+            entry |= {"begin": 0, "end": warmup}
+        else:
+            entry |= {"begin": warmup if entry.get("begin") else 0, "end": updates}
+        if entry["begin"] >= entry["end"]:
+            raise UserError(f"train.warmup={warmup}: must be at least 1 and less than updates={updates}")
+        if "milestones" in entry:
+            entry["milestones"] = [updates * milestone // length for milestone in entry["milestones"]]
+        found.append(entry | {"by_epoch": False})
+    return found
 
 
 def write_config(spec: dict, data: Path, run_dir: Path):

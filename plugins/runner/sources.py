@@ -9,6 +9,7 @@ their own. `tests/end_to_end` compares the list with `sys.modules` of real runs.
 from __future__ import annotations
 
 import ast
+import os
 from functools import cache
 from pathlib import Path
 
@@ -70,7 +71,18 @@ USER_DIR = {"plugins.fairseq_ext.models.muse", "plugins.fairseq_ext.models.spati
 MUSE = USER_DIR | {"plugins.fairseq_ext.muse_layers", "plugins.operators.muse"}
 ATTENTION = USER_DIR | {"plugins.fairseq_ext.attention_layers"}
 OPENMM = {"plugins.runner.openmm_engine", "plugins.openmm_ext.training", "plugins.openmm_ext.loading"}
-GLUE = {"mmdet": "plugins.openmm_ext.detection"}
+GLUE = {
+    "mmdet": {"plugins.openmm_ext.detection"},
+    "mmpretrain": {"plugins.openmm_ext.classification", "plugins.openmm_ext.class_folders"},
+}
+# The modules of plugins/openmm_ext that register what a word of a model asks for.
+REGISTRATIONS = {
+    "attention": "generalized_attention",
+    "deformable": "deform_conv",
+    "aaconv": "aaconv",
+    "acmix": "acmix",
+    "coatnet": "coatnet",
+}
 
 
 def engine_modules(spec: dict) -> set[str]:
@@ -78,8 +90,8 @@ def engine_modules(spec: dict) -> set[str]:
     model = spec["model"]
     if spec["engine"] == "fairseq":
         return FAIRSEQ | fairseq_modules(model)
-    operators = {f"plugins.openmm_ext.{word}" for word in openmm_operators(model)}
-    return OPENMM | {GLUE[spec["engine"]]} | operators
+    registrations = {f"plugins.openmm_ext.{module}" for word, module in REGISTRATIONS.items() if model.get(word)}
+    return OPENMM | GLUE[spec["engine"]] | registrations
 
 
 def fairseq_modules(model: dict) -> set[str]:
@@ -96,13 +108,6 @@ def fairseq_modules(model: dict) -> set[str]:
     return ATTENTION | operators if {*words, "stacks"} & model.keys() else set()
 
 
-def openmm_operators(model: dict) -> list[str]:
-    """The modules of plugins/openmm_ext that register what a model's words ask for."""
-    return (["generalized_attention"] if model.get("attention") else []) + (
-        ["deform_conv"] if model.get("deformable") else []
-    )
-
-
 def training_sources(spec: dict) -> list[str]:
     """Those of `run_sources` that decide the course of a training; a checkpoint made by others is of no use."""
     rooms = ("plugins/operators/", "plugins/fairseq_ext/", "plugins/openmm_ext/", "experiments/")
@@ -110,8 +115,22 @@ def training_sources(spec: dict) -> list[str]:
 
 
 def run_sources(spec: dict) -> list[str]:
-    """The files that a run reads of this project: the modules it imports, and the mmengine config it starts from."""
+    """The files that a run reads of this project: the modules it imports, and the mmengine configs it starts from."""
     files = list(closure(frozenset(COMMON | engine_modules(spec))))
     if "config" in spec["train"]:
-        files.append(f"experiments/{spec['study']}/configs/{spec['train']['config']}")
+        files += config_files(Path("experiments", spec["study"], "configs", spec["train"]["config"]))
     return files
+
+
+def config_files(path: Path) -> list[str]:
+    """An mmengine config and those of this project that it inherits from (`_base_`), relative to the repository."""
+    found = [os.path.normpath(path)]
+    if not (ROOT / path).is_file():
+        return found
+    for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "_base_":
+            bases = ast.literal_eval(node.value)
+            for base in [bases] if isinstance(bases, str) else bases:
+                # mmdet::... is the installed package's.
+                found += [] if "::" in base else config_files(path.parent / base)
+    return found

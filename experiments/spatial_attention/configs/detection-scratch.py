@@ -54,3 +54,9 @@ optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=0.001, weight_decay=0.05),
     clip_grad=dict(max_norm=35, norm_type=2),
 )
+# The 1x schedule: a tenth of the rate after 8 of 12 epochs and again after 11.
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.001, by_epoch=False, begin=0, end=500),
+    dict(type="MultiStepLR", begin=0, end=12, by_epoch=True, milestones=[8, 11], gamma=0.1),
+]
+train_cfg = dict(max_epochs=12)

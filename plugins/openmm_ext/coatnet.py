@@ -1,0 +1,83 @@
+"""CoAtNet and ViT_REL as backbones of mmpretrain's `ImageClassifier` (Dai et al., arXiv 2106.04803).
+
+    custom_imports = dict(imports=["plugins.openmm_ext.coatnet"])
+    model = dict(type="ImageClassifier", neck=None, head=dict(type="LinearClsHead", num_classes=1000, in_channels=768),
+                 backbone=dict(type="ConvattnCoAtNet", image_size=(224, 224), head_hidden=True, stages=[...]))
+
+`stages` as in `plugins.operators.coatnet.CoAtNet`. The backbone ends with global pooling, layer normalisation and, with
+`head_hidden`, the dense layer of the last width that brings the parameter counts to the printed ones: the text of the
+paper does not name it, timm's models of the paper's sizes have it.
+"""
+
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from plugins.operators.coatnet import HEAD_DIMS, SIZES, CoAtNet, stages_of_layout
+from plugins.runner.errors import UserError
+
+# Words that go to the operator under their own names.
+OPTIONS = ("head_dim", "relative", "norm", "stride_in", "drop_path", "head_hidden")
+
+
+@MODELS.register_module()
+class ConvattnCoAtNet(CoAtNet):
+    """`CoAtNet` without its classifier; N x 3 x H x W -> (N x last width,)."""
+
+    def __init__(self, stages: list, image_size: tuple[int, int], **options) -> None:
+        super().__init__(stages, image_size, classes=None, **options)
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        return (super().forward(x),)
+
+
+def place(model: dict, words: dict) -> None:
+    """Write the backbone that `words` speak of into the model config; UserError for words that do not go together."""
+    stages, strides = _stages(words)
+    if "s2_share" in words:
+        stages = _split(stages, words["s2_share"])
+    options = {key: words[key] for key in OPTIONS if key in words}
+    if "layout" not in words:
+        options.setdefault("head_dim", HEAD_DIMS[words["size"]])
+    side = _needed(words, "image_size")
+    model["backbone"] = {
+        "type": "ConvattnCoAtNet",
+        "stages": stages,
+        "image_size": (side, side),
+        "strides": tuple(strides),
+        **options,
+    }
+    model["neck"] = None
+    model["head"]["in_channels"] = stages[-1][-1][2]
+
+
+def _stages(words: dict) -> tuple[tuple, tuple[int, ...]]:
+    """(stages, strides) of the layout, or of the paper's size where no layout is named."""
+    layout = words.get("layout")
+    strides = words.get("strides", (2, 2, 2, 2, 2))
+    if layout is None:
+        return SIZES[_needed(words, "size")], strides
+    if layout == "ViT_REL":
+        vit = _needed(words, "vit")
+        if _needed(words, "image_size") % vit["patch"]:
+            raise UserError(f"model.coatnet.vit.patch={vit['patch']}: must divide image_size={words['image_size']}")
+        return ((("P", 1, vit["width"]),), (("T", vit["blocks"], vit["width"]),)), (vit["patch"], 1)
+    blocks = _needed(words, "blocks")
+    if layout not in blocks:
+        raise UserError(f"model.coatnet.blocks: says nothing of layout {layout}; give its five numbers of blocks")
+    return stages_of_layout(layout, tuple(blocks[layout]), tuple(_needed(words, "widths"))), strides
+
+
+def _split(stages: tuple, share: float) -> tuple:
+    """The same blocks in S2 and S3 together, `share` of them in S2 (rounded, at least one in each)."""
+    if len(stages) != 5 or len(stages[3]) != 1:
+        raise UserError("model.coatnet.s2_share: needs five stages, S3 of one kind; take another layout or size")
+    (kind2, count2, width2), (kind3, count3, width3) = stages[2][0], stages[3][0]
+    both = count2 + count3
+    in_s2 = min(max(round(share * both), 1), both - 1)
+    return (*stages[:2], ((kind2, in_s2, width2),), ((kind3, both - in_s2, width3),), stages[4])
+
+
+def _needed(words: dict, key: str):
+    if key not in words:
+        raise UserError(f"model.coatnet.{key}: is missing; give it in the recipe")
+    return words[key]

@@ -1,0 +1,199 @@
+"""The mmpretrain engine on tiny class folders: scores, curves, restarts, growing training sets, the user's errors."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from plugins.datasets.manifest import seal
+from plugins.runner import openmm_engine as engine
+from plugins.runner.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDY = ROOT / "experiments" / "coatnet"
+CLASSES = ("red", "green", "blue", "dark", "bright")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Noise images of 32 x 32, brighter in the channel that the class is named after."""
+    folder, rng = tmp_path_factory.mktemp("tiny") / "data", np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        for kind, name in enumerate(CLASSES):
+            (folder / "classes" / split / name).mkdir(parents=True)
+            for number in range(4):
+                pixels = rng.integers(60, 160, (32, 32, 3), dtype=np.uint8)
+                pixels[..., slice(kind, kind + 1) if kind < 3 else slice(None)] += np.uint8(90 if kind != 3 else 0)
+                Image.fromarray(pixels).save(folder / "classes" / split / name / f"{number}.png")
+    seal(folder, "tiny", {}, {"classes": list(CLASSES), "class_size": [32, 32], "counts": {}, "skipped": {}})
+    return folder
+
+
+def make_spec(words: dict | None = None, model: dict | None = None, seed: int = 1, **training) -> dict:
+    """The mini recipe of CoAtNet cut down to 8 updates of 4 images, with `words` over the family's own."""
+    recipe = yaml.safe_load((STUDY / "configs" / "classification-mini.yaml").read_text())
+    recipe["model"]["coatnet"] |= {
+        "widths": [8, 8, 8, 16, 16],
+        "blocks": dict.fromkeys(("C-C-C-C", "C-C-C-T", "C-C-T-T", "C-T-T-T"), [2, 1, 1, 1, 1]),
+        "vit": {"patch": 8, "width": 16, "blocks": 2},
+        "image_size": 32,
+        "head_dim": 8,
+    } | (words or {})
+    recipe["model"] |= model or {}
+    recipe["train"] |= {
+        "updates": 8, "batch": 4, "warmup": 2, "log_every": 1, "checkpoint_every": 2, "score_every": 4,
+    } | training  # fmt: skip
+    recipe["measure"] = {"height": 32, "width": 32, "batch": 2}
+    identity = {"scale": "mini", "study": "coatnet", "ablation": "layouts", "arm": "tiny", "seed": seed}
+    return {**identity, "task": "classification", **recipe}
+
+
+def finished(spec: dict, data: Path, folder: Path) -> dict:
+    """Train and score; what must not depend on interruptions."""
+    trained = engine.train(spec, data, folder)
+    scored = engine.evaluate(spec, data, folder)
+    (checkpoint,) = (folder / "checkpoints").iterdir()
+    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    lines = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
+    curves = [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+    return {"losses": trained["losses"], "scored": scored, "curves": curves, "weights": weights}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data, tmp_path_factory) -> dict:
+    return finished(make_spec(), data, tmp_path_factory.mktemp("undisturbed") / "run")
+
+
+def test_scores_are_the_packages_own(undisturbed):
+    scored = undisturbed["scored"]
+    assert set(scored["metrics"]) == {"top1", "top5"} and scored["metrics"]["top5"] == 100
+    assert scored["primary"] == "top1" and scored["settings"]["scorer"].startswith("mmpretrain")
+    assert np.isfinite(undisturbed["losses"]["train"]) and np.isfinite(undisturbed["losses"]["valid"])
+
+
+def test_accuracy_is_that_of_the_saved_weights(undisturbed, data):
+    """The predicted class of every test image, without mmpretrain's loop and evaluator."""
+    model, _, _ = engine.measured_model(make_spec(), data)
+    model.load_state_dict(undisturbed["weights"])
+    model.eval()
+    right = 0
+    for label, name in enumerate(sorted(CLASSES)):
+        for path in (data / "classes" / "test" / name).iterdir():
+            pixels = torch.from_numpy(np.asarray(Image.open(path))[..., ::-1].copy()).permute(2, 0, 1)
+            inputs = model.data_preprocessor({"inputs": [pixels]})["inputs"]
+            with torch.no_grad():
+                right += int(model(inputs, mode="tensor").argmax()) == label
+    assert undisturbed["scored"]["metrics"]["top1"] == pytest.approx(100 * right / 20)
+
+
+def test_the_curve_has_validation_scores(undisturbed):
+    scored = {line["update"]: line["valid"] for line in undisturbed["curves"] if "valid" in line}
+    assert list(scored) == [4, 8] and all(set(v) == {"accuracy/top1", "accuracy/top5"} for v in scored.values())
+
+
+def test_rate_warms_up_and_follows_a_cosine(undisturbed):
+    rates = [line["lr"] for line in undisturbed["curves"]]
+    assert rates[0] == 0.001 and rates == sorted(rates, reverse=True) and rates[-1] < 0.1 * rates[0]
+
+
+def test_a_run_that_was_killed_goes_on_bit_for_bit(undisturbed, data, tmp_path, monkeypatch):
+    spec, run = make_spec(), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "validation_loss", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            engine.train(spec, data, run)
+    newest = sorted((run / "checkpoints").glob("update_*.pth"))[-1]
+    newest.unlink()  # what is left was written before the last two updates
+    again = finished(spec, data, run)
+    assert again["curves"] == undisturbed["curves"] and again["losses"] == undisturbed["losses"]
+    assert again["scored"] == undisturbed["scored"]
+    assert all(torch.equal(value, undisturbed["weights"][name]) for name, value in again["weights"].items())
+
+
+def test_written_config_trains_alone_with_the_packages_tool(undisturbed, data, tmp_path):
+    spec, run, elsewhere = make_spec(), tmp_path / "run", tmp_path / "by_hand"
+    engine.write_config(spec, data, run)
+    argv = [*engine.command(spec, data, run), "--work-dir", str(elsewhere)]
+    environment = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    path = elsewhere / "checkpoints" / "update_00000008.pth"
+    weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    assert all(torch.equal(value, undisturbed["weights"][name]) for name, value in weights.items())
+
+
+@pytest.mark.parametrize(("fraction", "numbers"), [(0.5, ("0", "1")), (0.1, ("0",)), (1.0, ("0", "1", "2", "3"))])
+def test_a_share_of_the_training_set(fraction, numbers, data):
+    from mmpretrain.registry import DATASETS
+
+    cfg = engine.build_config(make_spec(model={"train_fraction": fraction}), data)
+    engine.import_parts(cfg)
+    images = [Path(image["img_path"]) for image in DATASETS.build(cfg.train_dataloader.dataset).load_data_list()]
+    assert {(p.parent.name, p.stem) for p in images} == {(name, number) for name in CLASSES for number in numbers}
+    assert len(DATASETS.build(cfg.test_dataloader.dataset)) == len(DATASETS.build(cfg.valid_dataset)) == 20
+
+
+@pytest.fixture
+def copy(data, tmp_path) -> Path:
+    return Path(shutil.copytree(data, tmp_path / "data"))
+
+
+def test_unusable_images_are_named(copy, tmp_path):
+    path = copy / "classes" / "train" / "red" / "2.png"
+    Image.new("RGB", (16, 24)).save(path)
+    with pytest.raises(UserError, match=r"train/red/2.png: an image of 16x24, all others have 32x32; prepare"):
+        engine.train(make_spec(), copy, tmp_path / "run")
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(UserError, match=r"train/red/2.png: not a readable image .*prepare the data again") as error:
+        engine.train(make_spec(), copy, tmp_path / "run")
+    assert "\n" not in str(error.value)
+
+
+def test_unusable_folders_are_named(copy):
+    for image in (copy / "classes" / "val" / "dark").iterdir():
+        image.unlink()
+    with pytest.raises(UserError, match="classes/val/dark: class folder without an image; prepare the data again"):
+        engine.check_data(make_spec(), copy)
+    shutil.rmtree(copy / "classes" / "val" / "dark")
+    with pytest.raises(UserError, match="classes/val: class folders .* are not the manifest's classes"):
+        engine.check_data(make_spec(), copy)
+    shutil.rmtree(copy / "classes" / "test")
+    (copy / "classes" / "val" / "dark").mkdir()
+    Image.new("RGB", (32, 32)).save(copy / "classes" / "val" / "dark" / "0.png")
+    with pytest.raises(UserError, match="classes/test: missing"):
+        engine.check_data(make_spec(), copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s["model"].pop("coatnet"), "model: names no family of backbones; give exactly one of"),
+        (lambda s: s["model"].update(acmix={}), "model: names acmix and coatnet; give exactly one of"),
+        (lambda s: s["model"].update(deformable=True), "model.deformable: not known to the task classification"),
+        (lambda s: s["train"].update(warmup=8), "train.warmup=8: must be less than updates=8"),
+        (lambda s: s["train"].update(log_every=2, score_every=3), "train.score_every=3: must be a multiple of"),
+        (lambda s: s["model"]["coatnet"].pop("image_size"), "model.coatnet.image_size: is missing"),
+        (lambda s: s["model"]["coatnet"]["blocks"].pop("C-C-T-T"), "model.coatnet.blocks: says nothing of layout"),
+        (lambda s: s["model"]["coatnet"].update(layout="ViT_REL", image_size=36), "vit.patch=8: must divide"),
+        (lambda s: s["model"]["coatnet"].update(layout="ViT_REL", s2_share=0.5), "s2_share: needs five stages"),
+    ],
+)
+def test_faults_of_a_recipe_are_one_line(change, message, data):
+    spec = make_spec()
+    change(spec)
+    with pytest.raises(UserError, match=message):
+        engine.build_config(spec, data)
