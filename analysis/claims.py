@@ -44,7 +44,7 @@ FORMS = {
     "value": ({"value", "metric"}, {"above", "below"}),
 }
 # Settings that an arm may change on purpose; all others, and the data, must be alike for two arms to be compared.
-OWN_SETTINGS = ("settings.dropout",)
+OWN_SETTINGS = ("settings.dropout", "settings.train_fraction")
 
 
 @dataclass(frozen=True)

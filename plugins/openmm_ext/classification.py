@@ -44,16 +44,15 @@ def place_operators(model: dict, words: dict) -> list[str]:
 def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:
     """Point loaders at the class folders classes/<split>/<class>/ of a prepared data set.
 
-    `split` is the one to score; the validation set joins as `valid_dataset`, read as in training but for random steps.
-    Classes are numbered in the order of their names.
+    `split` is the one to score; the validation set joins as `valid_dataset`, read as in testing. Classes are numbered
+    in the order of their names. A `size` of `LoadCheckedImage` and a `crop_size` of `RandomCrop` that are None become
+    the manifest's `class_size` (width, height).
     """
     classes = sorted(manifest["classes"])
     cfg["model"]["head"]["num_classes"] = len(classes)
     cfg["model"]["data_preprocessor"]["num_classes"] = len(classes)
     train, test = cfg["train_dataloader"]["dataset"], cfg["test_dataloader"]["dataset"]
-    valid = copy.deepcopy(train)
-    valid["pipeline"] = [step for step in valid["pipeline"] if not step["type"].startswith("Rand")]
-    cfg["valid_dataset"] = valid
+    cfg["valid_dataset"] = valid = copy.deepcopy(test)
     for dataset, part in ((train, "train"), (valid, "val"), (test, split)):
         dataset["data_root"] = f"{folder}/classes"
         dataset["data_prefix"] = part
@@ -61,6 +60,8 @@ def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:
         for step in dataset["pipeline"]:
             if step["type"] == "LoadCheckedImage" and "size" in step:
                 step["size"] = tuple(manifest["class_size"])
+            if step["type"] == "RandomCrop" and step["crop_size"] is None:
+                step["crop_size"] = tuple(reversed(manifest["class_size"]))
 
 
 def annotation_error(folder: Path, manifest: dict) -> str | None:

@@ -91,7 +91,10 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
         path.unlink()
     pretrained = cfg.model.backbone.get("init_cfg") is not None
     settings = {key: spec["train"][key] for key in ("updates", "batch", "lr", "warmup")}
-    return {"losses": losses, "settings": {**settings, "backbone": "pretrained" if pretrained else "from scratch"}}
+    settings["backbone"] = "pretrained" if pretrained else "from scratch"
+    if "train_fraction" in spec["model"]:
+        settings["train_fraction"] = spec["model"]["train_fraction"]
+    return {"losses": losses, "settings": settings, "curve": scored_curve(run_dir, TASKS[spec["task"]])}
 
 
 def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
@@ -108,6 +111,11 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
     with readable_errors():
         scores = build_runner(cfg).test()
     metrics = {ours: round(float(scores[theirs]) * factor, 4) for ours, (theirs, factor) in task.metrics.items()}
+    if "matched_loss" in spec["evaluate"]:
+        curve = scored_curve(run_dir, task)
+        matched = score_at_loss(curve["train_loss"], curve[task.primary], spec["evaluate"]["matched_loss"])
+        if matched is not None:
+            metrics[f"{task.primary}_at_matched_loss"] = round(matched, 4)
     scorer = f"{task.scope} {import_module(task.scope).__version__} {cfg.test_evaluator.type}"
     settings = {"split": spec["evaluate"].get("split", "test"), "scorer": scorer}
     return {"metrics": metrics, "primary": task.primary, "losses": {}, "settings": settings}
@@ -227,6 +235,7 @@ def build_config(spec: dict, data: Path):
     cfg.default_hooks = {"timer": None, "logger": None, "checkpoint": None, "sampler_seed": None}
     cfg.visualizer = {"type": "Visualizer", "vis_backends": None}
     cfg.custom_hooks = [
+        *(cfg.get("custom_hooks") or []),
         {"type": "CurvesHook", "interval": settings["log_every"], "score_every": settings.get("score_every")},
         {"type": "AtomicCheckpointHook", "interval": settings["checkpoint_every"], "identity": identity(spec, data)},
         {"type": "ReseedHook", "seed": spec["seed"]},
@@ -309,6 +318,34 @@ def last_training_loss(run_dir: Path, updates: int) -> float:
     lines = [json.loads(line) for line in (run_dir / "curves.jsonl").read_text().splitlines()]
     late = [line["train_loss"] for line in lines if line["update"] > 0.9 * updates]
     return sum(late) / len(late)
+
+
+def scored_curve(run_dir: Path, task: Task) -> dict[str, list[float]]:
+    """The points of a training at which the validation split was scored: `update`, `train_loss` (mean since the point
+    before) and the task's metrics."""
+    curve = {key: [] for key in ("update", "train_loss", *task.metrics)}
+    since = []
+    for line in map(json.loads, (run_dir / "curves.jsonl").read_text().splitlines()):
+        since.append(line["train_loss"])
+        if "valid" in line:
+            curve["update"].append(line["update"])
+            curve["train_loss"].append(round(sum(since) / len(since), 5))
+            for ours, (theirs, factor) in task.metrics.items():
+                curve[ours].append(round(line["valid"][theirs] * factor, 4))
+            since = []
+    return curve
+
+
+def score_at_loss(losses: list[float], scores: list[float], loss: float) -> float | None:
+    """The score where the training loss first falls to `loss`, between two points linearly; None where it never does.
+
+    A curve that starts below has no such point either.
+    """
+    for i in range(1, len(losses)):
+        if losses[i] <= loss < losses[i - 1]:
+            share = (losses[i - 1] - loss) / (losses[i - 1] - losses[i])
+            return scores[i - 1] + share * (scores[i] - scores[i - 1])
+    return None
 
 
 def validation_loss(runner, seed: int) -> float:

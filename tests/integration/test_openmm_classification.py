@@ -56,6 +56,7 @@ def make_spec(words: dict | None = None, model: dict | None = None, seed: int = 
     recipe["model"] |= model or {}
     recipe["train"] |= {
         "updates": 8, "batch": 4, "warmup": 2, "log_every": 1, "checkpoint_every": 2, "score_every": 4,
+        "config": "classification-scratch.py",
     } | training  # fmt: skip
     recipe["measure"] = {"height": 32, "width": 32, "batch": 2}
     identity = {"scale": "mini", "study": "coatnet", "ablation": "layouts", "arm": "tiny", "seed": seed}
@@ -105,9 +106,22 @@ def test_the_curve_has_validation_scores(undisturbed):
     assert list(scored) == [4, 8] and all(set(v) == {"accuracy/top1", "accuracy/top5"} for v in scored.values())
 
 
+def test_the_curve_of_a_run_and_scores_at_one_loss(undisturbed, tmp_path):
+    lines = "".join(json.dumps(line) + "\n" for line in undisturbed["curves"])
+    (tmp_path / "curves.jsonl").write_text(lines)
+    curve = engine.scored_curve(tmp_path, engine.TASKS["classification"])
+    losses = [line["train_loss"] for line in undisturbed["curves"]]
+    assert curve["update"] == [4, 8] and set(curve) == {"update", "train_loss", "top1", "top5"}
+    assert curve["train_loss"] == pytest.approx([sum(losses[:4]) / 4, sum(losses[4:]) / 4], abs=1e-5)
+    assert engine.score_at_loss([2.0, 1.5, 1.0], [20, 40, 50], 1.25) == 45
+    assert engine.score_at_loss([2.0, 1.5, 1.6, 1.0], [20, 40, 30, 50], 1.5) == 40
+    assert engine.score_at_loss([2.0, 1.5], [20, 40], 1.0) is None
+    assert engine.score_at_loss([1.0, 0.5], [20, 40], 1.2) is None
+
+
 def test_rate_warms_up_and_follows_a_cosine(undisturbed):
     rates = [line["lr"] for line in undisturbed["curves"]]
-    assert rates[0] == 0.001 and rates == sorted(rates, reverse=True) and rates[-1] < 0.1 * rates[0]
+    assert rates[0] == 0.002 and rates == sorted(rates, reverse=True) and rates[-1] < 0.1 * rates[0]
 
 
 def test_a_run_that_was_killed_goes_on_bit_for_bit(undisturbed, data, tmp_path, monkeypatch):
@@ -184,7 +198,7 @@ def test_unusable_folders_are_named(copy):
         (lambda s: s["model"].pop("coatnet"), "model: names no family of backbones; give exactly one of"),
         (lambda s: s["model"].update(acmix={}), "model: names acmix and coatnet; give exactly one of"),
         (lambda s: s["model"].update(deformable=True), "model.deformable: not known to the task classification"),
-        (lambda s: s["train"].update(warmup=8), "train.warmup=8: must be less than updates=8"),
+        (lambda s: s["train"].update(warmup=8), "train.warmup=8: must be at least 1 and less than updates=8"),
         (lambda s: s["train"].update(log_every=2, score_every=3), "train.score_every=3: must be a multiple of"),
         (lambda s: s["model"]["coatnet"].pop("image_size"), "model.coatnet.image_size: is missing"),
         (lambda s: s["model"]["coatnet"]["blocks"].pop("C-C-T-T"), "model.coatnet.blocks: says nothing of layout"),

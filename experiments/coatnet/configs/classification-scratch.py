@@ -8,7 +8,7 @@ model = dict(
     neck=None,
     head=dict(
         type="LinearClsHead",
-        num_classes=None,  # those of the data
+        num_classes=10,  # those of the data take their place
         in_channels=None,  # those of the backbone
         loss=dict(type="CrossEntropyLoss", loss_weight=1.0),
     ),
@@ -19,14 +19,16 @@ model = dict(
 
 custom_imports = dict(imports=["plugins.openmm_ext.loading", "plugins.openmm_ext.class_folders"])
 load = dict(type="LoadCheckedImage", size=None)  # the size that the data set's manifest states
+# The package's own tool fills in what a loader leaves open, and persistent workers need workers.
+loader = dict(num_workers=0, persistent_workers=False, collate_fn=dict(type="default_collate"))
 train_dataloader = dict(
-    num_workers=0,
+    **loader,
     sampler=None,
     dataset=dict(type="ClassFolders", pipeline=[load, dict(type="PackInputs")]),
 )
 test_dataloader = dict(
+    **loader,
     batch_size=100,
-    num_workers=0,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(type="ClassFolders", test_mode=True, pipeline=[load, dict(type="PackInputs")]),
 )
