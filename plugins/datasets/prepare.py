@@ -12,7 +12,7 @@ from pathlib import Path
 from plugins.datasets.manifest import building, seal
 from plugins.runner.errors import UserError
 
-NAMES = ("mini_translation", "mini_shapes", "multi30k", "bccd", "cifar10", "cifar100")
+NAMES = ("mini_translation", "mini_shapes", "multi30k", "bccd", "cifar10", "cifar100", "camvid")
 
 
 @dataclass(frozen=True)

@@ -2,37 +2,25 @@
 
 Places are those of the paper's released settings: attention behind the 3x3 convolution of every bottleneck of conv4 and
 conv5, deformable convolution (without modulation, one offset group) in place of that convolution in conv3 to conv5.
+Dynamic convolution takes attention's place; where the paper has it is not known.
 """
 
 import copy
 import json
 from pathlib import Path
 
-WORDS = {"attention", "deformable"}
-ATTENTION_MODULE = "plugins.openmm_ext.generalized_attention"
-DEFORMABLE_MODULE = "plugins.openmm_ext.deform_conv"
+from plugins.openmm_ext.layers import layer_of, place_deformable
+
+WORDS = {"attention", "deformable", "dynamic_convolution"}
 
 
 def place_operators(model: dict, words: dict) -> list[str]:
-    """Write the arm's `attention` and `deformable` words into the model config; returns the modules to import."""
-    modules = []
-    attention = words.get("attention")
-    if attention:
-        modules.append(ATTENTION_MODULE)
-        layer = {
-            "type": "ConvattnGeneralizedAttention",
-            "attention_type": attention["terms"],
-            "num_heads": attention.get("heads", 8),
-            "kv_stride": attention.get("kv_stride", 2),
-            "spatial_range": attention.get("spatial_range", -1),
-        }
+    """Write the arm's operators into the model config; returns the modules to import."""
+    layer, modules = layer_of(words)
+    if layer:
         plugin = {"cfg": layer, "stages": (False, False, True, True), "position": "after_conv2"}
         model["backbone"]["plugins"] = [plugin]
-    if words.get("deformable"):
-        modules.append(DEFORMABLE_MODULE)
-        model["backbone"]["dcn"] = {"type": "ConvattnDeformConv", "deform_groups": 1, "fallback_on_stride": False}
-        model["backbone"]["stage_with_dcn"] = (False, True, True, True)
-    return modules
+    return modules + place_deformable(model["backbone"], words)
 
 
 def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:

@@ -286,7 +286,7 @@ def test_missing_files_are_one_line(data, tmp_path):
 
 def test_faults_of_a_recipe_are_one_line(data):
     with pytest.raises(
-        UserError, match="model.layers: not known to the task detection; it knows attention, deformable"
+        UserError, match="model.layers: not known to the task detection; it knows attention, deformable, dynamic_conv"
     ):
         engine.build_config(make_spec({"layers": 3}), data)
     with pytest.raises(UserError, match="train.checkpoint_every=3: must be a multiple of log_every=2"):
