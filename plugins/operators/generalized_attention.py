@@ -494,27 +494,38 @@ class GeneralizedAttention(nn.Module):
         total = (total * rows).sum(-1, keepdim=True)
         return PRODUCT_AVERAGE((v * factor.unsqueeze(-1)).contiguous(), columns, rows) / total
 
+    def pairs(self, queries: int, keys: int) -> int:
+        """How many (query, key) pairs of one axis the range lets see each other."""
+        if self.spatial_range < 0:
+            return queries * keys
+        return int(visible_along_axis(queries, keys, self.spatial_range, self.kv_stride, torch.device("cpu")).sum())
+
     def macs(self, x: Tensor) -> int:
-        """Multiply-adds of the published algorithm on this input, whole batch; softmax and additions left out."""
+        """Multiply-adds of the published algorithm on this input, whole batch; softmax and additions left out.
+
+        With a range, pairs out of each other's sight are not counted: a map of all pairs is not needed for them.
+        """
         h, w, hk, wk = self.grids(*x.shape[2:])
         c, n, nk = self.in_channels, h * w, hk * wk
-        shared = self.terms == "0010"
+        along_x, along_y = self.pairs(w, wk), self.pairs(h, hk)
+        seen = along_x * along_y
+        shared = self.terms == "0010" and self.spatial_range < 0
         total = nk * c * c + (c * c if shared else n * c * c)
         if self.e1 or self.e2:
             total += n * c * c
         if self.e1 or self.e3:
             total += nk * c * c
         if self.e2 or self.e4:
-            total += (w * wk + h * hk) * c * c // 2
+            total += (along_x + along_y) * c * c // 2
         if self.e1:
-            total += n * nk * c
+            total += seen * c
         elif self.e3:
             total += nk * c
         if self.e2:
-            total += n * (hk + wk) * c
+            total += (h * along_x + w * along_y) * c
         elif self.e4:
-            total += (w * wk + h * hk) * c
-        return (total + (nk * c if shared else n * nk * c)) * x.shape[0]
+            total += (along_x + along_y) * c
+        return (total + (nk * c if shared else seen * c)) * x.shape[0]
 
 
 def generalized_attention_reference(module: GeneralizedAttention, x: Tensor) -> Tensor:
