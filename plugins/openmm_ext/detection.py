@@ -48,7 +48,7 @@ def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:
 
 def annotation_error(folder: Path, manifest: dict) -> str | None:
     """The first thing wrong with the annotations, as "file: what"; None where all is well."""
-    for split in ("train", "val", "test"):
+    for split in manifest.get("splits", ("train", "val", "test")):
         path = folder / "annotations" / f"{split}.json"
         try:
             content = json.loads(path.read_text())

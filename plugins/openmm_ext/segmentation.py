@@ -70,7 +70,7 @@ def annotation_error(folder: Path, manifest: dict) -> str | None:
     if "palette" in manifest and len(manifest["palette"]) != len(classes):
         return f"{folder / 'manifest.json'}: palette has {len(manifest['palette'])} colours for {len(classes)} classes"
     suffix = manifest.get("image_suffix", ".png")
-    for split in ("train", "val", "test"):
+    for split in manifest.get("splits", ("train", "val", "test")):
         images = {path.name.removesuffix(suffix) for path in (folder / "images" / split).glob(f"*{suffix}")}
         masks = {path.stem: path for path in (folder / "masks" / split).glob("*.png")}
         if not images:

@@ -560,3 +560,43 @@ def generalized_attention_reference(module: GeneralizedAttention, x: Tensor) -> 
     if visible is not None:
         logits = logits.masked_fill(~visible, -math.inf)
     return module.finish(x, logits.softmax(-1) @ value, h, w)
+
+
+@torch.no_grad()
+def attention_maps(module: GeneralizedAttention, x: Tensor, row: int, column: int) -> dict[str, Tensor]:
+    """Where one query looks: its softmax over all keys by each term alone, "E1" .. "E4", and by their sum, "all".
+
+    Args: x: N x C x H x W; row, column: the query's place on the (strided) grid of queries.
+    Returns: {term: N x M x hk x wk}, summing to 1 over hk and wk; terms that are off are left out.
+    """
+    module.check_input(x)
+    h, w, hk, wk = module.grids(*x.shape[2:])
+    x_k = x[:, :, :: module.kv_stride, :: module.kv_stride]
+    shape = (x.shape[0], module.heads, hk, wk)
+    terms = {}
+    if module.e1 or module.e2:
+        x_q = x[:, :, :: module.q_stride, :: module.q_stride][:, :, row : row + 1, column : column + 1]
+        q = module.split_heads(module.query_conv(x_q)).squeeze(2)
+    if module.e1 or module.e3:
+        k = module.split_heads(module.key_conv(x_k)).unflatten(2, (hk, wk))
+    if module.e2 or module.e4:
+        r_x = module.position_features(module.appr_geom_fc_x, w, wk)[column]
+        r_y = module.position_features(module.appr_geom_fc_y, h, hk)[row]
+    if module.e1:
+        terms["E1"] = torch.einsum("nmd,nmabd->nmab", q, k)
+    if module.e2:
+        terms["E2"] = torch.einsum("nmd,bmd->nmb", q, r_x)[:, :, None] + torch.einsum("nmd,amd->nma", q, r_y)[..., None]
+    if module.e3:
+        u = module.appr_bias.view(module.heads, module.head_dim)
+        terms["E3"] = torch.einsum("md,nmabd->nmab", u, k)
+    if module.e4:
+        v = module.geom_bias.view(module.heads, module.head_dim)
+        along = torch.einsum("md,bmd->mb", v, r_x)[:, None] + torch.einsum("md,amd->ma", v, r_y)[..., None]
+        terms["E4"] = along.expand(shape)
+    terms["all"] = sum(terms.values()) if terms else x.new_zeros(shape)
+    seen = module.visible(h, w, hk, wk, x.device)
+    hidden = torch.zeros(hk, wk, dtype=torch.bool) if seen is None else ~seen[row * w + column].view(hk, wk)
+    return {
+        name: logits.masked_fill(hidden.to(x.device), -math.inf).flatten(2).softmax(-1).view(shape)
+        for name, logits in terms.items()
+    }

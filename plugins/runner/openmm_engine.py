@@ -34,13 +34,14 @@ class Task:
 
     scope: the package and its registry scope. glue: module with `WORDS`, `place_operators`, `place_data`,
     `annotation_error`, `fixed_work` and `cost_forward`. metrics: ours -> (the package's key, factor). primary: one of
-    ours.
+    ours. pictures: what a run's pictures show, "boxes" or "masks"; None for none.
     """
 
     scope: str
     glue: str
     metrics: dict[str, tuple[str, float]]
     primary: str
+    pictures: str | None = None
 
 
 TASKS = {
@@ -53,6 +54,7 @@ TASKS = {
             "box_ap75": ("coco/bbox_mAP_75", 100),
         },
         primary="box_ap",
+        pictures="boxes",
     ),
     "classification": Task(
         scope="mmpretrain",
@@ -65,6 +67,7 @@ TASKS = {
         glue="plugins.openmm_ext.segmentation",
         metrics={"miou": ("mIoU", 1), "pixel_accuracy": ("aAcc", 1), "class_accuracy": ("mAcc", 1)},
         primary="miou",
+        pictures="masks",
     ),
 }
 
@@ -115,7 +118,12 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks"):
         cfg[key] = None
     with readable_errors():
-        scores = build_runner(cfg).test()
+        runner = build_runner(cfg)
+        scores = runner.test()
+        if task.pictures:
+            from plugins.openmm_ext.pictures import write_pictures
+
+            write_pictures(runner.model, runner.test_dataloader.dataset, run_dir / "pictures", task.pictures)
     metrics = {ours: round(float(scores[theirs]) * factor, 4) for ours, (theirs, factor) in task.metrics.items()}
     if "matched_loss" in spec["evaluate"]:
         curve = scored_curve(run_dir, task)

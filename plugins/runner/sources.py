@@ -72,8 +72,8 @@ MUSE = USER_DIR | {"plugins.fairseq_ext.muse_layers", "plugins.operators.muse"}
 ATTENTION = USER_DIR | {"plugins.fairseq_ext.attention_layers"}
 OPENMM = {"plugins.runner.openmm_engine", "plugins.openmm_ext.training", "plugins.openmm_ext.loading"}
 GLUE = {
-    "mmdet": {"plugins.openmm_ext.detection"},
-    "mmseg": {"plugins.openmm_ext.segmentation"},
+    "mmdet": {"plugins.openmm_ext.detection", "plugins.openmm_ext.pictures"},
+    "mmseg": {"plugins.openmm_ext.segmentation", "plugins.openmm_ext.pictures"},
     "mmpretrain": {"plugins.openmm_ext.classification", "plugins.openmm_ext.class_folders"},
 }
 # The modules of plugins/openmm_ext that register what a word of a model asks for.
