@@ -182,5 +182,6 @@ def _swin(network: str, width: float, words: dict, layer: dict) -> tuple[dict, l
 def place(model: dict, words: dict) -> None:
     """Write the network of the `acmix` words into an `ImageClassifier`'s config; its own backbone options stay."""
     config, channels = backbone(words)
-    model["backbone"] = config | {key: value for key, value in model.get("backbone", {}).items() if key != "type"}
+    model["backbone"] = config | dict(model.get("backbone") or {})
+    model["neck"] = {"type": "GlobalAveragePooling"}
     model["head"]["in_channels"] = channels[-1]
