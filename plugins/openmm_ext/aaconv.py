@@ -20,21 +20,27 @@ from mmengine.registry import MODELS
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from torch import Tensor, nn
 
-from plugins.openmm_ext.resnets import ExchangedResNet, add_gate, channels_out, spatial_convolution
+from plugins.openmm_ext.resnets import (
+    ExchangedResNet,
+    Network,
+    add_gate,
+    channels_out,
+    known_network,
+    spatial_convolution,
+)
 from plugins.operators.aaconv import AAConv
 from plugins.operators.checks import require_choice
 from plugins.operators.squeeze_excite import GatherExcite, SqueezeExcite
 
 KINDS = ("plain", "augmented", "se", "ge")
 GATES = {"se": SqueezeExcite, "ge": GatherExcite}
-BASE_CHANNELS = {"resnet": 64, "cifar": 16}
-# network word -> (type, depth, stages, own stem stride)
 NETWORKS = {
-    "cifar20": ("cifar", 20, 3, 1),
-    "resnet34": ("resnet", 34, 4, 4),
-    "resnet50": ("resnet", 50, 4, 4),
-    "resnet101": ("resnet", 101, 4, 4),
-    "resnet152": ("resnet", 152, 4, 4),
+    "cifar20": Network(depth=20, channels=16, stem_stride=1),
+    "wrn28_10": Network(depth=28, channels=160, stem_stride=1),
+    "resnet34": Network(depth=34, channels=64, stem_stride=4),
+    "resnet50": Network(depth=50, channels=64, stem_stride=4),
+    "resnet101": Network(depth=101, channels=64, stem_stride=4),
+    "resnet152": Network(depth=152, channels=64, stem_stride=4),
 }
 LAYER_WORDS = ("kind", "kappa", "nu", "heads", "key_floor", "position", "image")
 
@@ -205,23 +211,15 @@ class ConvattnWideResNet(BaseBackbone):
 
 def backbone(words: dict) -> tuple[dict, list[int]]:
     """(backbone's config, channels of its stages) for the `aaconv` words of an arm."""
+    network = known_network("aaconv", words, NETWORKS)
     layer = {key: words[key] for key in LAYER_WORDS if key in words}
-    network, width = words["network"], words.get("width", 1)
-    if network == "wrn28_10":
-        base = round(160 * width)
-        config = {"type": "ConvattnWideResNet", "base_channels": base, "stem_stride": words.get("stem_stride", 1)}
-        return config | layer, [base, 2 * base, 4 * base]
-    kind, depth, stages, stem_stride = NETWORKS[network]
-    base = round(BASE_CHANNELS[kind] * width)
-    config = {
-        "type": "ConvattnAAResNet",
-        "depth": depth,
-        "stem_channels": base,
-        "base_channels": base,
-        "stem_stride": words.get("stem_stride", stem_stride),
-        "pool": words.get("pool", 2 if kind == "resnet" else 1),
-    }
-    return config | layer, channels_out(depth, base, stages)
+    base = words.get("channels", network.channels)
+    config = {"base_channels": base, "stem_stride": words.get("stem_stride", network.stem_stride)}
+    if network.depth == 28:
+        return {"type": "ConvattnWideResNet", **config, **layer}, [base, 2 * base, 4 * base]
+    config |= {"type": "ConvattnAAResNet", "depth": network.depth, "stem_channels": base}
+    config["pool"] = words.get("pool", 2 if network.stem_stride == 4 else 1)
+    return config | layer, channels_out(network.depth, base)
 
 
 def place(model: dict, words: dict) -> None:

@@ -21,18 +21,18 @@ from mmpretrain.models.backbones.swin_transformer import SwinTransformer
 from mmpretrain.models.utils import ShiftWindowMSA
 from torch import Tensor, nn
 
-from plugins.openmm_ext.resnets import ExchangedResNet, channels_out, spatial_convolution
+from plugins.openmm_ext.resnets import ExchangedResNet, Network, channels_out, known_network, spatial_convolution
 from plugins.operators.acmix import ACmix, SwinACmix
 from plugins.operators.checks import require
+from plugins.runner.errors import UserError
 
-# network word -> (depth, stages, channels of the first stage, own stem stride)
 RESNETS = {
-    "cifar29": (29, 3, 16, 1),
-    "resnet26": (26, 4, 64, 4),
-    "resnet38": (38, 4, 64, 4),
-    "resnet50": (50, 4, 64, 4),
+    "cifar29": Network(depth=29, channels=16, stem_stride=1),
+    "resnet26": Network(depth=26, channels=64, stem_stride=4),
+    "resnet38": Network(depth=38, channels=64, stem_stride=4),
+    "resnet50": Network(depth=50, channels=64, stem_stride=4),
 }
-SWINS = {"swin_tiny": "tiny", "swin_small": "small"}
+SWINS = {"swin_tiny": "tiny", "swin_small": "small"}  # names of mmpretrain
 LAYER_WORDS = ("mix", "shift", "outputs", "kernel_conv", "heads", "kernel_att")
 
 
@@ -147,28 +147,29 @@ class ConvattnACmixSwin(SwinTransformer):
 
 def backbone(words: dict) -> tuple[dict, list[int]]:
     """(backbone's config, channels of its stages) for the `acmix` words of an arm."""
+    network = known_network("acmix", words, RESNETS | SWINS)
     layer = {key: words[key] for key in LAYER_WORDS if key in words}
-    network, width = words["network"], words.get("width", 1)
-    if network in SWINS:
-        return _swin(network, width, words, layer)
-    depth, stages, base, stem_stride = RESNETS[network]
-    base = round(base * width)
+    if network in SWINS.values():
+        return _swin(network, words, layer)
+    base = words.get("channels", network.channels)
     config = {
         "type": "ConvattnACmixResNet",
-        "depth": depth,
+        "depth": network.depth,
         "stem_channels": base,
         "base_channels": base,
-        "stem_stride": words.get("stem_stride", stem_stride),
+        "stem_stride": words.get("stem_stride", network.stem_stride),
     }
-    return config | layer, channels_out(depth, base, stages)
+    return config | layer, channels_out(network.depth, base)
 
 
-def _swin(network: str, width: float, words: dict, layer: dict) -> tuple[dict, list[int]]:
-    """Windows are a thirty-second of a picture of `image` pixels in the released sizes (7 of 224): so here."""
-    known = SwinTransformer.arch_zoo[SWINS[network]]
-    arch = {**known, "embed_dims": round(known["embed_dims"] * width)}
+def _swin(name: str, words: dict, layer: dict) -> tuple[dict, list[int]]:
+    """Windows are a thirty-second of the picture's side at the released sizes (7 of 224 pixels): so here."""
+    for word in ("heads", "kernel_att"):
+        if word in words:
+            raise UserError(f"model.acmix.{word}={words[word]}: Swin has its own heads and windows; leave it out")
+    known = SwinTransformer.arch_zoo[name]
+    arch = {**known, "embed_dims": words.get("channels", known["embed_dims"])}
     patch, image = words.get("stem_stride", 4), words.get("image", 224)
-    layer = {key: value for key, value in layer.items() if key not in ("heads", "kernel_att")}
     config = {
         "type": "ConvattnACmixSwin",
         "arch": arch,

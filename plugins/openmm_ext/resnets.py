@@ -11,13 +11,24 @@ picture's sides by: 4 is the usual stem (7x7 stride 2 and max pooling), 2 and 1 
 
 import math
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from mmpretrain.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
 from plugins.operators.checks import require, require_choice
+from plugins.runner.errors import UserError
 
 STEM_STRIDES = (1, 2, 4)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A ResNet by its depth, with its own channels of the first stage and its own stem."""
+
+    depth: int
+    channels: int
+    stem_stride: int
 
 
 class ExchangedResNet(ResNet):
@@ -80,7 +91,15 @@ def add_gate(block: nn.Module, gate: nn.Module) -> None:
     block.drop_path = nn.Sequential(OrderedDict(gate=gate, drop=block.drop_path))
 
 
-def channels_out(depth: int, base_channels: int, stages: int) -> list[int]:
-    """Channels of the maps of the first `stages` stages."""
-    expansion = 4 if ExchangedResNet.arch_settings[depth][0] is Bottleneck else 1
-    return [base_channels * expansion * 2**stage for stage in range(stages)]
+def channels_out(depth: int, base_channels: int) -> list[int]:
+    """Channels of the maps of the stages."""
+    block, blocks = ExchangedResNet.arch_settings[depth]
+    return [base_channels * (4 if block is Bottleneck else 1) * 2**stage for stage in range(len(blocks))]
+
+
+def known_network(family: str, words: dict, networks: dict):
+    """What `networks` has under the word `network`; UserError where it is missing or another family's."""
+    name = words.get("network")
+    if name not in networks:
+        raise UserError(f"model.{family}.network={name}: must be one of {', '.join(networks)}")
+    return networks[name]
