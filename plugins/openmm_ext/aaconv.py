@@ -31,6 +31,7 @@ from plugins.openmm_ext.resnets import (
 from plugins.operators.aaconv import AAConv
 from plugins.operators.checks import require_choice
 from plugins.operators.squeeze_excite import GatherExcite, SqueezeExcite
+from plugins.runner.errors import UserError
 
 KINDS = ("plain", "augmented", "se", "ge")
 GATES = {"se": SqueezeExcite, "ge": GatherExcite}
@@ -216,6 +217,8 @@ def backbone(words: dict) -> tuple[dict, list[int]]:
     base = words.get("channels", network.channels)
     config = {"base_channels": base, "stem_stride": words.get("stem_stride", network.stem_stride)}
     if network.depth == 28:
+        if "pool" in words:
+            raise UserError(f"model.aaconv.pool={words['pool']}: not known to wrn28_10; leave it out")
         return {"type": "ConvattnWideResNet", **config, **layer}, [base, 2 * base, 4 * base]
     config |= {"type": "ConvattnAAResNet", "depth": network.depth, "stem_channels": base}
     config["pool"] = words.get("pool", 2 if network.stem_stride == 4 else 1)

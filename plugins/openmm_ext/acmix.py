@@ -149,6 +149,8 @@ def backbone(words: dict) -> tuple[dict, list[int]]:
     """(backbone's config, channels of its stages) for the `acmix` words of an arm."""
     network = known_network("acmix", words, RESNETS | SWINS)
     layer = {key: words[key] for key in LAYER_WORDS if key in words}
+    if "drop_path" in words:
+        layer["drop_path_rate"] = words["drop_path"]
     if network in SWINS.values():
         return _swin(network, words, layer)
     base = words.get("channels", network.channels)

@@ -171,14 +171,15 @@ def measured_model(spec: dict, data: Path):
 
 def cost_model(spec: dict):
     """(model, forward) of the recipe's config with the arm's operators, on the meta device; no data are needed."""
-    import torch
     from mmengine.registry import MODELS, init_default_scope
+
+    from plugins.runner.measure import meta_device
 
     task = TASKS[spec["task"]]
     cfg = read_config(spec)
     import_parts(cfg)
     init_default_scope(task.scope)
-    with MODELS.switch_scope_and_registry(task.scope) as registry, torch.device("meta"):
+    with MODELS.switch_scope_and_registry(task.scope) as registry, meta_device():
         model = registry.build(cfg.model).eval()
     return model, import_module(task.glue).cost_forward(model, spec["measure"])
 
