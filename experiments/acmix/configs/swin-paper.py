@@ -1,5 +1,5 @@
-# ImageNet-1K as in the released Swin code: AdamW, 20 epochs of warm-up and 280 on a cosine, RandAugment, MixUp and CutMix,
-# random erasing, label smoothing, clipping at 5. Stochastic depth is a word of the arm.
+# ImageNet-1K as in the released Swin code: AdamW, 20 epochs of warm-up and 280 on a cosine, RandAugment, MixUp and
+# CutMix, random erasing, label smoothing, clipping at 5. Stochastic depth is a word of the arm.
 _base_ = ["classification-paper.py"]
 
 undecayed = dict(decay_mult=0.0)
@@ -68,5 +68,5 @@ optim_wrapper = dict(
         flat_decay_mult=0.0,
         custom_keys={"relative_position_bias_table": undecayed},
     ),
-    clip_grad=dict(max_norm=5.0, norm_type=2),
+    clip_grad=dict(_delete_=True, max_norm=5.0, norm_type=2),
 )

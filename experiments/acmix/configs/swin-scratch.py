@@ -1,4 +1,4 @@
-# A small Swin Transformer from scratch: AdamW as in the released Swin recipe, no decay on vectors, scales and bias tables.
+# A small Swin Transformer from scratch: AdamW as in the released Swin recipe, no decay on vectors, scales and tables.
 _base_ = ["classification-scratch.py"]
 
 undecayed = dict(decay_mult=0.0)
