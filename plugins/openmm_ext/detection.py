@@ -9,13 +9,17 @@ import copy
 import json
 from pathlib import Path
 
+from plugins.openmm_ext.backbones import FAMILIES, place_backbone
 from plugins.openmm_ext.layers import layer_of, place_deformable
 
-WORDS = {"attention", "deformable", "dynamic_convolution"}
+WORDS = {"attention", "deformable", "dynamic_convolution", *FAMILIES}
 
 
 def place_operators(model: dict, words: dict) -> list[str]:
     """Write the arm's operators into the model config; returns the modules to import."""
+    backbone = place_backbone(model, words)
+    if backbone:
+        return backbone
     layer, modules = layer_of(words)
     if layer:
         plugin = {"cfg": layer, "stages": (False, False, True, True), "position": "after_conv2"}
@@ -30,7 +34,7 @@ def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:
     `split` is the one to score; the validation set joins as `valid_dataset`, read as in training but for random steps.
     """
     classes = tuple(manifest["classes"])
-    cfg["model"]["roi_head"]["bbox_head"]["num_classes"] = len(classes)
+    box_head(cfg["model"])["num_classes"] = len(classes)
     valid = copy.deepcopy(cfg["train_dataloader"]["dataset"])
     valid["pipeline"] = [step for step in valid["pipeline"] if not step["type"].startswith("Random")]
     cfg["valid_dataset"] = valid
@@ -44,6 +48,11 @@ def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:
             if step["type"] == "Resize" and step["scale"] is None:
                 step["scale"] = tuple(manifest["size"])
     cfg["test_evaluator"]["ann_file"] = f"{folder}/annotations/{split}.json"
+
+
+def box_head(model):
+    """The head that scores classes, of a two-stage detector or of a one-stage one , in its config."""
+    return model["roi_head"]["bbox_head"] if "roi_head" in model else model["bbox_head"]
 
 
 def annotation_error(folder: Path, manifest: dict) -> str | None:
@@ -99,6 +108,8 @@ def cost_forward(model, measure: dict):
     import torch
 
     images = torch.empty(measure["batch"], 3, measure["height"], measure["width"], device="meta")
+    if not hasattr(model, "roi_head"):
+        return lambda: model.bbox_head(model.extract_feat(images))
     head = model.roi_head
     size = head.bbox_roi_extractor.roi_layers[0].output_size
     regions = torch.empty(
@@ -110,8 +121,9 @@ def cost_forward(model, measure: dict):
 def fixed_work(model, measure: dict):
     """Two functions of no argument on a fixed batch of noise: an inference and the losses.
 
-    `measure`: height, width (pixels), batch, proposals (regions an image). Inference is backbone, neck, region head and
-    box head on fixed proposals; the losses are the package's own, on four fixed boxes an image.
+    `measure`: height, width (pixels), batch, proposals (regions an image, for two stages). Inference is backbone, neck,
+    and the heads up to their maps, or the region head and the box head on fixed proposals; the losses are the package's
+    own, on four fixed boxes an image.
     """
     import torch
     from mmdet.structures import DetDataSample
@@ -122,7 +134,7 @@ def fixed_work(model, measure: dict):
     device = next(model.parameters()).device
     images = torch.randn(batch, 3, height, width, generator=generator).to(device)
     size = torch.tensor([width, height, width, height], dtype=torch.float32)
-    corner, extent = torch.rand(2, measure["proposals"], 2, generator=generator)
+    corner, extent = torch.rand(2, measure.get("proposals", 1), 2, generator=generator)
     regions = torch.cat([corner * 0.6, corner * 0.6 + 0.1 + extent * 0.3], dim=1) * size
     boxes = (
         torch.tensor([[0.1, 0.1, 0.4, 0.4], [0.5, 0.1, 0.9, 0.5], [0.2, 0.5, 0.5, 0.9], [0.6, 0.6, 0.8, 0.8]]) * size
@@ -136,6 +148,8 @@ def fixed_work(model, measure: dict):
 
     def inference():
         features = model.extract_feat(images)
+        if not hasattr(model, "roi_head"):
+            return model.bbox_head(features)
         return model.rpn_head(features), model.roi_head.forward(features, proposals)
 
     return inference, lambda: model.loss(images, [sample] * batch)

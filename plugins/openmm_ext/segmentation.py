@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from plugins.openmm_ext.backbones import FAMILIES, place_backbone
 from plugins.openmm_ext.layers import layer_of, place_deformable
 
-WORDS = {"attention", "deformable", "dynamic_convolution"}
+WORDS = {"attention", "deformable", "dynamic_convolution", *FAMILIES}
 HEAD_MODULE = "plugins.openmm_ext.attended_head"
 IGNORED = 255
 # Steps of a training pipeline that draw.
@@ -22,6 +23,9 @@ DRAWING = ("Random", "PhotoMetricDistortion")
 
 def place_operators(model: dict, words: dict) -> list[str]:
     """Write the arm's operators into the model config; returns the modules to import."""
+    backbone = place_backbone(model, words)
+    if backbone:
+        return backbone
     layer, modules = layer_of(words)
     if layer:
         model["decode_head"] |= {"type": "ConvattnAttendedHead", "between": layer}

@@ -1,4 +1,5 @@
-# CIFAR with the usual augmentation of its public recipes: crops of the padded picture, and mirroring.
+# CIFAR: stochastic gradient descent with momentum, linear warm-up and cosine to zero, the shape of the paper's recipe,
+# with the usual augmentation of public recipes, crops of the padded picture and mirroring.
 _base_ = ["classification-scratch.py"]
 
 load = dict(type="LoadCheckedImage", size=None)
@@ -13,4 +14,7 @@ train_dataloader = dict(
             dict(type="PackInputs"),
         ]
     ),
+)
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type="SGD", lr=0.1, momentum=0.9, weight_decay=0.0005),
 )

@@ -35,4 +35,6 @@ param_scheduler = [
     dict(type="MultiStepLR", by_epoch=True, begin=0, end=100, milestones=[30, 60, 90], gamma=0.1),
 ]
 train_cfg = dict(by_epoch=True, max_epochs=100)
-optim_wrapper = dict(optimizer=dict(lr=0.1, momentum=0.9, weight_decay=0.0001), clip_grad=None)
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type="SGD", lr=0.1, momentum=0.9, weight_decay=0.0001), clip_grad=None
+)

@@ -1,5 +1,5 @@
-# A residual network on small pictures from scratch: stochastic gradient descent with momentum, linear warm-up, cosine
-# to zero, the shape of the published CIFAR recipe. Pictures are mirrored at random and nothing else.
+# A residual network on small pictures from scratch, in a few hundred updates on a CPU: AdamW, linear warm-up, cosine to
+# zero. Pictures are mirrored at random and nothing else.
 _base_ = ["mmpretrain::_base_/default_runtime.py"]
 
 model = dict(
@@ -41,6 +41,6 @@ param_scheduler = [
 train_cfg = dict(by_epoch=True, max_epochs=100)
 optim_wrapper = dict(
     type="OptimWrapper",
-    optimizer=dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=0.0005),
+    optimizer=dict(type="AdamW", lr=0.003, weight_decay=0.05),
     clip_grad=dict(max_norm=5.0, norm_type=2),
 )
