@@ -7,6 +7,8 @@ deformable   deformable convolution against E2, for studies that have such ablat
 windows      dynamic convolution against E2 by the side of the window, likewise
 curves       training curves from the run folders, when --runs is given
 lengths, gates, dispersion   of translation studies, from details.json beside the table (analysis/translation.py)
+fractions    metric against the share of attention channels, by position encoding (analysis/fractions.py)
+path_scales, shift_timing    of ACmix, from files beside the table (analysis/paths.py)
 """
 
 import json
@@ -21,11 +23,34 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Transform
 
-from analysis import details, kernels, loading, operators, reference, stats, style, summary, text, translation
+from analysis import (
+    details,
+    fractions,
+    kernels,
+    loading,
+    operators,
+    paths,
+    reference,
+    stats,
+    style,
+    summary,
+    text,
+    translation,
+)
 from analysis.loading import Ablation, AnalysisError
 from analysis.summary import ArmSummary
 
-KINDS = ("tradeoff", "differences", "kernels", "deformable", "windows", "curves", *translation.KINDS)
+KINDS = (
+    "tradeoff",
+    "differences",
+    "kernels",
+    "deformable",
+    "windows",
+    "curves",
+    *translation.KINDS,
+    *fractions.KINDS,
+    *paths.KINDS,
+)
 PUBLISHED = {
     "paper": ("D", style.PALETTE[1], "paper"),
     "official": ("s", style.PALETTE[2], "official code or toolbox"),
@@ -264,6 +289,8 @@ def main(argv: list[str] | None = None) -> int:
                 references = reference.load(args.experiments, study)
                 line = source_line(frame, [a for a in group if a.task == "translation"])
                 translation.draw(kind, pairs, details.beside(args.runs_csv), base, references, line)
+            elif kind in paths.KINDS:
+                paths.draw(kind, finished(frame, group), args.runs_csv, base, source_line(frame, group))
             else:
                 draw(kind, frame, group, base, args.experiments, args.runs)
     return 0
@@ -291,6 +318,9 @@ def draw(
         differences(frame, ablations, base, experiments)
     elif kind == "kernels":
         kernels.draw(frame, finished(frame, ablations), ablations, base, experiments, source_line(frame, ablations))
+    elif kind in fractions.KINDS:
+        references = reference.load(experiments, ablations[0].study)
+        fractions.draw(finished(frame, ablations), base, references, source_line(frame, ablations))
     elif kind in ("deformable", "windows"):
         operators.draw(kind, frame, ablations, base, source_line(frame, ablations))
     elif kind == "curves":

@@ -1,4 +1,4 @@
-"""The figure of attention channels: accuracy against their share, one line a position encoding, beside the published ones.
+"""The figure of attention channels: accuracy against their share, one line a position encoding, beside the published.
 
 Arms are told by their words, not by their names: `aaconv` with kind augmented and kappa = nu, that name no other
 network; the share 0 is the arm that only says kind plain. Published: the curves of Figure 4.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis import loading, style
+from analysis import details, loading, style
 from analysis.loading import Ablation
 from analysis.summary import ArmSummary
 
@@ -20,17 +20,20 @@ MOST_ARMS = 4
 FORMS = {"tensor": "tensor shift", "fixed": "fixed group convolution", "learnable": "learnable group convolution"}
 
 
-def scales_of(run: Mapping) -> np.ndarray:
-    """layers x (|alpha|, |beta|), first layer first; empty where nothing was learnt."""
-    return np.abs(np.array([pair for _, pair in run.get("path_scales") or []], dtype=float)).reshape(-1, 2)
+def draw(kind: str, finished: Finished, runs_csv: Path, base: Path, source: str) -> None:
+    """One kind of figure to base.{svg,pdf,png}, from the files beside runs.csv."""
+    if kind == "path_scales":
+        path_scales(finished, details.beside(runs_csv), base, source)
+    else:
+        shift_timing(timings(runs_csv), base)
 
 
 def path_scales(finished: Finished, found: Mapping[str, dict], base: Path, source: str) -> None:
-    """One panel an arm, two lines: means over seeds, single seeds as dots. To base.{svg,pdf,png}."""
+    """One panel an arm, two lines: means over seeds, single seeds as dots."""
     arms = []
     for _, arm in finished:
         runs = [f"{run}/seed{seed}" for run in sorted(arm.runs) for seed in arm.seeds]
-        learnt = [scales for run in runs if len(scales := scales_of(found.get(run, {})))]
+        learnt = [scales for run in runs if len(scales := details.path_scales(found.get(run, {})))]
         if learnt:
             arms.append((arm, np.stack(learnt)))
     arms = arms[:MOST_ARMS]
@@ -61,7 +64,7 @@ def timings(runs_csv: Path) -> dict | None:
 
 
 def shift_timing(measured: Mapping | None, base: Path) -> None:
-    """Bars a map size: milliseconds of each form, forward and training step in two panels. To base.{svg,pdf,png}."""
+    """Bars a map size: milliseconds of each form, forward and training step in two panels."""
     with style.figure(2 if measured else 1, width=4.6, legend=1) as (made, axes, key):
         if not measured:
             style.empty(axes[0], "not measured: snakemake time_shifts")

@@ -1,14 +1,14 @@
 """Copies the results of finished runs into results/published/<scale>/metrics.jsonl, the file that is committed.
 
 A command, not a rule: `python -m analysis.publish SCALE`. Runs from uncommitted sources are refused unless
---allow-dirty. The figures made of the runs' own pictures, which no stored number can give back, go along. Lines that
-were published earlier stay; a run of the same identity replaces its line.
+--allow-dirty. What no stored number can give back goes along: the figures made of the runs' own pictures, and
+measured times of the shift. Lines that were published earlier stay; a run of the same identity replaces its line.
 """
 
 import sys
 from pathlib import Path
 
-from analysis import collect, loading, pictures
+from analysis import collect, loading, paths, pictures
 from analysis.loading import AnalysisError
 
 
@@ -54,6 +54,15 @@ def copy_pictures(results: Path, published: Path, study: str | None) -> list[Pat
     return copies
 
 
+def copy_timings(results: Path, published: Path, study: str | None) -> list[Path]:
+    """Copies results/<scale>/tables/<study>/shift_timing.json; returns the copies."""
+    copies = []
+    for path in sorted(results.glob(f"tables/{study or '*'}/{paths.TIMING}")):
+        copies.append(published / path.relative_to(results))
+        loading.write_bytes(copies[-1], path.read_bytes())
+    return copies
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = loading.parser(__doc__, runs=False)
     parser.add_argument("scale")
@@ -71,7 +80,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"refused {line}", file=sys.stderr)
     if taken:
         loading.write_text(out, collect.metrics_lines(merged.values()))
-    copies = copy_pictures(Path("results") / args.scale, out.parent, args.study)
+    results = Path("results") / args.scale
+    copies = copy_pictures(results, out.parent, args.study) + copy_timings(results, out.parent, args.study)
     for path in copies:
         print(f"{path}: copied")
     print(f"{out}: {len(taken)} taken, {len(refused)} refused, {len(merged)} published in all")

@@ -72,6 +72,13 @@ class Mix(nn.Module):
         """Whether the convolution path is there."""
         return self.mix != "attention"
 
+    def scales(self) -> list[float] | None:
+        """[alpha, beta] as learnt so far; None for an arm that learns none."""
+        if self.mix not in ("convex", "free"):
+            return None
+        alpha = self.att_scale.item()
+        return [alpha, self.conv_scale.item() if self.mix == "free" else 1 - alpha]
+
     def forward(self, attention: Tensor | None, convolution: Tensor | None) -> Tensor:
         if self.mix in ("attention", "convolution"):
             return attention if self.attends else convolution

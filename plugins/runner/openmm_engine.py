@@ -108,6 +108,8 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
 
 def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
     """Score the last checkpoint on the split `evaluate.split` (default test) with the package's own metric."""
+    from plugins.openmm_ext.training import path_scales
+
     data, run_dir = Path(data).resolve(), Path(run_dir).resolve()
     task = TASKS[spec["task"]]
     cfg = write_config(spec, data, run_dir)
@@ -132,7 +134,9 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
             metrics[f"{task.primary}_at_matched_loss"] = round(matched, 4)
     scorer = f"{task.scope} {import_module(task.scope).__version__} {cfg.test_evaluator.type}"
     settings = {"split": spec["evaluate"].get("split", "test"), "scorer": scorer}
-    return {"metrics": metrics, "primary": task.primary, "losses": {}, "settings": settings}
+    scales = path_scales(runner.model)
+    details = {"path_scales": scales} if scales else {}
+    return {"metrics": metrics, "primary": task.primary, "losses": {}, "settings": settings, "details": details}
 
 
 def measured_model(spec: dict, data: Path):
