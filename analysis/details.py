@@ -3,6 +3,7 @@
     bleu_length_1 ..    BLEU of the quarters of the test set by source words, shortest first (1 holds the shortest)
     bleu_length_span    that of the longest quarter minus that of the shortest
     gate_slope          least-squares slope over the encoder's layers of the smallest kernel's learnt weight
+    conv_lead_first, conv_lead_last     ACmix: mean of |beta| - |alpha| over the first and the last third of the layers
 
 The numbers are made here, not by the run, so that another cut of the test set needs no run.
 """
@@ -32,6 +33,10 @@ def derived(value: Mapping) -> dict[str, float]:
     gates = encoder_gates(details)
     if len(gates) > 1:
         found["gate_slope"] = float(np.polyfit(range(len(gates)), gates, 1)[0])
+    scales = path_scales(details)
+    if len(scales) > 2:
+        lead, third = scales[:, 1] - scales[:, 0], len(scales) // 3
+        found |= {"conv_lead_first": float(lead[:third].mean()), "conv_lead_last": float(lead[-third:].mean())}
     return found
 
 
@@ -50,6 +55,11 @@ def encoder_gates(details: Mapping) -> list[float]:
     gates = details.get("gates") or {}
     layers = sorted((int(name.split(".")[1]), weights) for name, weights in gates.items() if name.startswith("encoder"))
     return [weights[0] for _, weights in layers]
+
+
+def path_scales(details: Mapping) -> np.ndarray:
+    """layers x (|alpha|, |beta|), first layer first; no rows where a run learns no scales."""
+    return np.abs(np.array([pair for _, pair in details.get("path_scales") or []], dtype=float)).reshape(-1, 2)
 
 
 def write(path: Path, values: Iterable[Mapping]) -> None:

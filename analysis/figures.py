@@ -3,8 +3,12 @@
 tradeoff     metric against multiply-adds, one panel a task (or `panel:` of the ablation file), Pareto frontier drawn
 differences  paired differences to each ablation's baseline, ours beside the published ones
 kernels      metric against the size of a single convolution kernel, for studies that have such arms
+deformable   deformable convolution against E2, for studies that have such ablations
+windows      dynamic convolution against E2 by the side of the window, likewise
 curves       training curves from the run folders, when --runs is given
 lengths, gates, dispersion   of translation studies, from details.json beside the table (analysis/translation.py)
+fractions    metric against the share of attention channels, by position encoding (analysis/fractions.py)
+path_scales, shift_timing    of ACmix, from files beside the table (analysis/paths.py)
 """
 
 import json
@@ -19,11 +23,34 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Transform
 
-from analysis import details, kernels, loading, reference, stats, style, summary, text, translation
+from analysis import (
+    details,
+    fractions,
+    kernels,
+    loading,
+    operators,
+    paths,
+    reference,
+    stats,
+    style,
+    summary,
+    text,
+    translation,
+)
 from analysis.loading import Ablation, AnalysisError
 from analysis.summary import ArmSummary
 
-KINDS = ("tradeoff", "differences", "kernels", "curves", *translation.KINDS)
+KINDS = (
+    "tradeoff",
+    "differences",
+    "kernels",
+    "deformable",
+    "windows",
+    "curves",
+    *translation.KINDS,
+    *fractions.KINDS,
+    *paths.KINDS,
+)
 PUBLISHED = {
     "paper": ("D", style.PALETTE[1], "paper"),
     "official": ("s", style.PALETTE[2], "official code or toolbox"),
@@ -262,6 +289,8 @@ def main(argv: list[str] | None = None) -> int:
                 references = reference.load(args.experiments, study)
                 line = source_line(frame, [a for a in group if a.task == "translation"])
                 translation.draw(kind, pairs, details.beside(args.runs_csv), base, references, line)
+            elif kind in paths.KINDS:
+                paths.draw(kind, finished(frame, group), args.runs_csv, base, source_line(frame, group))
             else:
                 draw(kind, frame, group, base, args.experiments, args.runs)
     return 0
@@ -270,7 +299,13 @@ def main(argv: list[str] | None = None) -> int:
 def applicable(ablations: list[Ablation], runs: Path | None) -> list[str]:
     """Kinds of figure that make sense for a study."""
     sizes = {found[0] for a in ablations for arm in a.arms if (found := kernels.single_kernel(a, arm))}
-    return ["tradeoff", "differences"] + ["kernels"] * (len(sizes) > 1) + ["curves"] * (runs is not None)
+    kinds = {
+        "kernels": len(sizes) > 1,
+        "deformable": operators.deformable(ablations),
+        "windows": operators.with_windows(ablations),
+        "curves": runs is not None,
+    }
+    return ["tradeoff", "differences", *(kind for kind, wanted in kinds.items() if wanted)]
 
 
 def draw(
@@ -283,6 +318,11 @@ def draw(
         differences(frame, ablations, base, experiments)
     elif kind == "kernels":
         kernels.draw(frame, finished(frame, ablations), ablations, base, experiments, source_line(frame, ablations))
+    elif kind in fractions.KINDS:
+        references = reference.load(experiments, ablations[0].study)
+        fractions.draw(finished(frame, ablations), base, references, source_line(frame, ablations))
+    elif kind in ("deformable", "windows"):
+        operators.draw(kind, frame, ablations, base, source_line(frame, ablations))
     elif kind == "curves":
         curves(frame, ablations, base, runs)
     else:

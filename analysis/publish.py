@@ -1,13 +1,14 @@
 """Copies the results of finished runs into results/published/<scale>/metrics.jsonl, the file that is committed.
 
 A command, not a rule: `python -m analysis.publish SCALE`. Runs from uncommitted sources are refused unless
---allow-dirty. Lines that were published earlier stay; a run of the same identity replaces its line.
+--allow-dirty. What no stored number can give back goes along: the figures made of the runs' own pictures, and
+measured times of the shift. Lines that were published earlier stay; a run of the same identity replaces its line.
 """
 
 import sys
 from pathlib import Path
 
-from analysis import collect, loading
+from analysis import collect, loading, paths, pictures
 from analysis.loading import AnalysisError
 
 
@@ -43,6 +44,25 @@ def gather(runs: Path, scale: str, study: str | None, allow_dirty: bool) -> tupl
     return taken, refused
 
 
+def copy_pictures(results: Path, published: Path, study: str | None) -> list[Path]:
+    """Copies results/<scale>/figures/<study>/{predictions,attention}_*.png; returns the copies."""
+    copies = []
+    for path in sorted(results.glob(f"figures/{study or '*'}/*_*.png")):
+        if path.stem.partition("_")[0] in pictures.KINDS:
+            copies.append(published / path.relative_to(results))
+            loading.write_bytes(copies[-1], path.read_bytes())
+    return copies
+
+
+def copy_timings(results: Path, published: Path, study: str | None) -> list[Path]:
+    """Copies results/<scale>/tables/<study>/shift_timing.json; returns the copies."""
+    copies = []
+    for path in sorted(results.glob(f"tables/{study or '*'}/{paths.TIMING}")):
+        copies.append(published / path.relative_to(results))
+        loading.write_bytes(copies[-1], path.read_bytes())
+    return copies
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = loading.parser(__doc__, runs=False)
     parser.add_argument("scale")
@@ -60,6 +80,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"refused {line}", file=sys.stderr)
     if taken:
         loading.write_text(out, collect.metrics_lines(merged.values()))
+    results = Path("results") / args.scale
+    copies = copy_pictures(results, out.parent, args.study) + copy_timings(results, out.parent, args.study)
+    for path in copies:
+        print(f"{path}: copied")
     print(f"{out}: {len(taken)} taken, {len(refused)} refused, {len(merged)} published in all")
     return 1 if refused or not taken else 0
 

@@ -17,8 +17,14 @@ FIGURES = (
     ("tradeoff", "Accuracy against multiply-adds. Dashed: arms that no other beats in both. Star: baseline."),
     ("differences", "Paired differences to the baseline, beside the published ones (each of its own scale)."),
     ("kernels", "Metric and difference against the size of a single convolution kernel."),
+    ("deformable", "Deformable convolution against E2, regular convolution as the floor."),
+    ("windows", "Dynamic convolution against E2 limited to the same window."),
     ("curves", "Training loss, lowest finished seed of each arm."),
 )
+PICTURES = {
+    "predictions": "What the arms predict on the first images of the scored split; the truth comes first.",
+    "attention": "Where one query (the cross) looks, by the whole sum and by each term alone; mean over heads.",
+}
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <style>body{{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222}}
@@ -108,6 +114,11 @@ def figures(folder: Path, study: str) -> str:
         base = f"figures/{study}/{kind}"
         if (folder / f"{base}.png").exists():
             blocks.append(f"![{caption}]({base}.png)\n\n{caption} [SVG]({base}.svg), [PDF]({base}.pdf)\n")
+    for path in sorted((folder / "figures" / study).glob("*_*.png")):
+        caption = PICTURES.get(path.stem.partition("_")[0])
+        if caption:
+            caption = f"{path.stem.partition('_')[2].capitalize()}. {caption}"
+            blocks.append(f"![{caption}](figures/{study}/{path.name})\n\n{caption}\n")
     return "\n".join(blocks) or "No figure yet.\n"
 
 

@@ -51,6 +51,22 @@ def download(url: str, path: Path, sha256: str | None = None) -> None:
         part.unlink(missing_ok=True)
 
 
+def image_size(path: Path, origin: str) -> tuple[int, int]:
+    """(width, height) of an image once all of it was decoded; UserError where it is missing, cut short or no image."""
+    from PIL import Image
+
+    if not path.is_file():
+        raise missing(path, origin)
+    try:
+        with Image.open(path) as image:
+            size = image.size
+            image.draft(None, (size[0] // 8, size[1] // 8))  # of a JPEG all is read but an eighth of the pixels made
+            image.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: not a whole image ({error}); put the original there again") from error
+    return size
+
+
 def combined_sha256(paths: list[Path]) -> str:
     """One SHA-256 over the lines "hash  name" of the files, sorted by name."""
     lines = sorted((path.name, file_sha256(path)) for path in paths)

@@ -12,7 +12,18 @@ from pathlib import Path
 from plugins.datasets.manifest import building, seal
 from plugins.runner.errors import UserError
 
-NAMES = ("mini_translation", "mini_shapes", "multi30k", "bccd", "cifar10", "cifar100")
+NAMES = (
+    "mini_translation",
+    "mini_shapes",
+    "multi30k",
+    "bccd",
+    "cifar10",
+    "cifar100",
+    "camvid",
+    "coco",
+    "cityscapes",
+    "ade20k",
+)
 
 
 @dataclass(frozen=True)

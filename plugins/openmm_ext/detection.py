@@ -2,37 +2,29 @@
 
 Places are those of the paper's released settings: attention behind the 3x3 convolution of every bottleneck of conv4 and
 conv5, deformable convolution (without modulation, one offset group) in place of that convolution in conv3 to conv5.
+Dynamic convolution takes attention's place; where the paper has it is not known.
 """
 
 import copy
 import json
 from pathlib import Path
 
-WORDS = {"attention", "deformable"}
-ATTENTION_MODULE = "plugins.openmm_ext.generalized_attention"
-DEFORMABLE_MODULE = "plugins.openmm_ext.deform_conv"
+from plugins.openmm_ext.backbones import FAMILIES, place_backbone
+from plugins.openmm_ext.layers import layer_of, place_deformable
+
+WORDS = {"attention", "deformable", "dynamic_convolution", *FAMILIES}
 
 
 def place_operators(model: dict, words: dict) -> list[str]:
-    """Write the arm's `attention` and `deformable` words into the model config; returns the modules to import."""
-    modules = []
-    attention = words.get("attention")
-    if attention:
-        modules.append(ATTENTION_MODULE)
-        layer = {
-            "type": "ConvattnGeneralizedAttention",
-            "attention_type": attention["terms"],
-            "num_heads": attention.get("heads", 8),
-            "kv_stride": attention.get("kv_stride", 2),
-            "spatial_range": attention.get("spatial_range", -1),
-        }
+    """Write the arm's operators into the model config; returns the modules to import."""
+    backbone = place_backbone(model, words)
+    if backbone:
+        return backbone
+    layer, modules = layer_of(words)
+    if layer:
         plugin = {"cfg": layer, "stages": (False, False, True, True), "position": "after_conv2"}
         model["backbone"]["plugins"] = [plugin]
-    if words.get("deformable"):
-        modules.append(DEFORMABLE_MODULE)
-        model["backbone"]["dcn"] = {"type": "ConvattnDeformConv", "deform_groups": 1, "fallback_on_stride": False}
-        model["backbone"]["stage_with_dcn"] = (False, True, True, True)
-    return modules
+    return modules + place_deformable(model["backbone"], words)
 
 
 def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:
@@ -42,7 +34,7 @@ def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:
     `split` is the one to score; the validation set joins as `valid_dataset`, read as in training but for random steps.
     """
     classes = tuple(manifest["classes"])
-    cfg["model"]["roi_head"]["bbox_head"]["num_classes"] = len(classes)
+    box_head(cfg["model"])["num_classes"] = len(classes)
     valid = copy.deepcopy(cfg["train_dataloader"]["dataset"])
     valid["pipeline"] = [step for step in valid["pipeline"] if not step["type"].startswith("Random")]
     cfg["valid_dataset"] = valid
@@ -58,9 +50,14 @@ def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:
     cfg["test_evaluator"]["ann_file"] = f"{folder}/annotations/{split}.json"
 
 
+def box_head(model):
+    """The head that scores classes, of a two-stage detector or of a one-stage one , in its config."""
+    return model["roi_head"]["bbox_head"] if "roi_head" in model else model["bbox_head"]
+
+
 def annotation_error(folder: Path, manifest: dict) -> str | None:
     """The first thing wrong with the annotations, as "file: what"; None where all is well."""
-    for split in ("train", "val", "test"):
+    for split in manifest.get("splits", ("train", "val", "test")):
         path = folder / "annotations" / f"{split}.json"
         try:
             content = json.loads(path.read_text())
@@ -111,6 +108,8 @@ def cost_forward(model, measure: dict):
     import torch
 
     images = torch.empty(measure["batch"], 3, measure["height"], measure["width"], device="meta")
+    if not hasattr(model, "roi_head"):
+        return lambda: model.bbox_head(model.extract_feat(images))
     head = model.roi_head
     size = head.bbox_roi_extractor.roi_layers[0].output_size
     regions = torch.empty(
@@ -122,8 +121,9 @@ def cost_forward(model, measure: dict):
 def fixed_work(model, measure: dict):
     """Two functions of no argument on a fixed batch of noise: an inference and the losses.
 
-    `measure`: height, width (pixels), batch, proposals (regions an image). Inference is backbone, neck, region head and
-    box head on fixed proposals; the losses are the package's own, on four fixed boxes an image.
+    `measure`: height, width (pixels), batch, proposals (regions an image, for two stages). Inference is backbone, neck,
+    and the heads up to their maps, or the region head and the box head on fixed proposals; the losses are the package's
+    own, on four fixed boxes an image.
     """
     import torch
     from mmdet.structures import DetDataSample
@@ -134,7 +134,7 @@ def fixed_work(model, measure: dict):
     device = next(model.parameters()).device
     images = torch.randn(batch, 3, height, width, generator=generator).to(device)
     size = torch.tensor([width, height, width, height], dtype=torch.float32)
-    corner, extent = torch.rand(2, measure["proposals"], 2, generator=generator)
+    corner, extent = torch.rand(2, measure.get("proposals", 1), 2, generator=generator)
     regions = torch.cat([corner * 0.6, corner * 0.6 + 0.1 + extent * 0.3], dim=1) * size
     boxes = (
         torch.tensor([[0.1, 0.1, 0.4, 0.4], [0.5, 0.1, 0.9, 0.5], [0.2, 0.5, 0.5, 0.9], [0.6, 0.6, 0.8, 0.8]]) * size
@@ -148,6 +148,8 @@ def fixed_work(model, measure: dict):
 
     def inference():
         features = model.extract_feat(images)
+        if not hasattr(model, "roi_head"):
+            return model.bbox_head(features)
         return model.rpn_head(features), model.roi_head.forward(features, proposals)
 
     return inference, lambda: model.loss(images, [sample] * batch)

@@ -42,6 +42,12 @@ def trim_curves(path: Path, last_update: int) -> None:
     os.replace(temporary, path)
 
 
+def path_scales(model: torch.nn.Module) -> list[tuple[str, list[float]]]:
+    """(layer, [alpha, beta]) of every layer that learns to scale its two paths, in the order of the network."""
+    layers = [(name, module.scales()) for name, module in model.named_modules() if hasattr(module, "scales")]
+    return [(name.removeprefix("backbone.").rpartition(".")[0], pair) for name, pair in layers if pair]
+
+
 @HOOKS.register_module()
 class ReseedHook(Hook):
     """Tie all randomness of an update (augmentation, samplers, dropout) to the seed and the update's number.
@@ -104,8 +110,9 @@ class CurvesHook(Hook):
     """Append a line to `curves.jsonl` and to the log every `interval` updates.
 
     A line holds the update, the mean of every loss over the interval, the learning rate, the seconds an update took and
-    `gate`: the residual gate (gamma) of every attention layer, by the layer's name in the backbone. Every `score_every`
-    updates the config's own validation runs, and the line also holds `valid`: its metrics.
+    `gate`: the residual gate (gamma) of every attention layer, by the layer's name in the backbone, or `path_scales`
+    (see there). Every `score_every` updates the config's own validation runs, and the line also holds `valid`: its
+    metrics.
     """
 
     priority = "LOW"
@@ -143,6 +150,9 @@ class CurvesHook(Hook):
         }
         if self.gates:
             line["gate"] = {name: parameter.item() for name, parameter in self.gates.items()}
+        scales = path_scales(runner.model)
+        if scales:
+            line["path_scales"] = scales
         if self.score_every and update % self.score_every == 0:
             line["valid"] = {name: round(float(value), 4) for name, value in runner.val_loop.run().items()}
             runner.model.train()

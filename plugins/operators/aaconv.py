@@ -163,10 +163,15 @@ class AAConv(nn.Module):
             rows, columns = attention_size(self, (height, width))
             n = rows * columns
             kernel = self.qkv_conv.kernel_size[0] ** 2 * self.qkv_conv.in_channels
-            total += n * kernel * (2 * self.dk + self.dv) + n * self.dv**2 + n * n * (self.dk + self.dv)
+            total += n * kernel * (2 * self.dk + self.dv) + n * self.dv**2
             if self.position == "relative":
                 total += n * self.dk * (2 * rows - 1 + 2 * columns - 1)
-        return batch * total
+        return batch * total + self.attention_macs(x)
+
+    def attention_macs(self, x: Tensor) -> int:
+        """Of `macs`, the two products of attention, Q K^T and weights V; the paper's counts leave them out."""
+        rows, columns = attention_size(self, tuple(x.shape[2:]))
+        return x.shape[0] * (rows * columns) ** 2 * (self.dk + self.dv)
 
 
 def attention_size(module: AAConv, size: tuple[int, int]) -> tuple[int, int]:

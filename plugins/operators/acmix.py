@@ -72,6 +72,13 @@ class Mix(nn.Module):
         """Whether the convolution path is there."""
         return self.mix != "attention"
 
+    def scales(self) -> list[float] | None:
+        """[alpha, beta] as learnt so far; None for an arm that learns none."""
+        if self.mix not in ("convex", "free"):
+            return None
+        alpha = self.att_scale.item()
+        return [alpha, self.conv_scale.item() if self.mix == "free" else 1 - alpha]
+
     def forward(self, attention: Tensor | None, convolution: Tensor | None) -> Tensor:
         if self.mix in ("attention", "convolution"):
             return attention if self.attends else convolution
@@ -237,11 +244,16 @@ class ACmix(nn.Module):
         """Multiply-adds of the published module: projections, positions, both attention products, FC and shift
         kernels."""
         batch, _, height, width = x.shape
-        out = math.ceil(height / self.stride) * math.ceil(width / self.stride)
         total = batch * height * width * 3 * self.in_channels * self.out_channels
         if self.mix.attends:
-            total += height * width * 2 * self.depth + batch * out * 2 * self.kernel_att**2 * self.out_channels
+            total += height * width * 2 * self.depth + self.attention_macs(x)
         return total + (self.convolution.macs(batch, height, width) if self.mix.convolves else 0)
+
+    def attention_macs(self, x: Tensor) -> int:
+        """Of `macs`, the two products of attention."""
+        batch, _, height, width = x.shape
+        out = math.ceil(height / self.stride) * math.ceil(width / self.stride)
+        return batch * out * 2 * self.kernel_att**2 * self.out_channels if self.mix.attends else 0
 
 
 def reflect(t: Tensor, reach: int) -> Tensor:
@@ -352,8 +364,13 @@ class SwinACmix(nn.Module):
         n = batch * height * width
         total = 3 * n * self.dim**2
         if self.mix.attends:
-            total += n * self.dim**2 + 2 * n * self.window[0] * self.window[1] * self.dim
+            total += n * self.dim**2 + self.attention_macs(x)
         return total + (self.convolution.macs(batch, height, width) if self.mix.convolves else 0)
+
+    def attention_macs(self, x: Tensor, mask: Tensor | None = None) -> int:
+        """Of `macs`, the two products of attention."""
+        positions = x.shape[0] * x.shape[1] * x.shape[2]
+        return 2 * positions * self.window[0] * self.window[1] * self.dim if self.mix.attends else 0
 
     def _project(self, x: Tensor, mask: Tensor | None) -> Tensor:
         require(x.dim() == 4 and x.shape[3] == self.dim, "x.shape", tuple(x.shape), f"must be N x H x W x {self.dim}")

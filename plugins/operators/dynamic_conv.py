@@ -277,6 +277,12 @@ class DynamicConv2d(nn.Module):
         self.out_conv = nn.Conv2d(in_channels, in_channels, 1)
         self.gamma = nn.Parameter(torch.zeros(1))
 
+    def reset_parameters(self) -> None:
+        """As new: torch's own initialisation of the three convolutions, gamma 0."""
+        for convolution in (self.in_conv, self.weight_conv, self.out_conv):
+            convolution.reset_parameters()
+        nn.init.zeros_(self.gamma)
+
     def gated_and_taps(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """g (N x C x H x W) and softmaxed taps (N x heads x K*K x H x W)."""
         require(

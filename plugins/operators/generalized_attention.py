@@ -494,27 +494,38 @@ class GeneralizedAttention(nn.Module):
         total = (total * rows).sum(-1, keepdim=True)
         return PRODUCT_AVERAGE((v * factor.unsqueeze(-1)).contiguous(), columns, rows) / total
 
+    def pairs(self, queries: int, keys: int) -> int:
+        """How many (query, key) pairs of one axis the range lets see each other."""
+        if self.spatial_range < 0:
+            return queries * keys
+        return int(visible_along_axis(queries, keys, self.spatial_range, self.kv_stride, torch.device("cpu")).sum())
+
     def macs(self, x: Tensor) -> int:
-        """Multiply-adds of the published algorithm on this input, whole batch; softmax and additions left out."""
+        """Multiply-adds of the published algorithm on this input, whole batch; softmax and additions left out.
+
+        With a range, pairs out of each other's sight are not counted: a map of all pairs is not needed for them.
+        """
         h, w, hk, wk = self.grids(*x.shape[2:])
         c, n, nk = self.in_channels, h * w, hk * wk
-        shared = self.terms == "0010"
+        along_x, along_y = self.pairs(w, wk), self.pairs(h, hk)
+        seen = along_x * along_y
+        shared = self.terms == "0010" and self.spatial_range < 0
         total = nk * c * c + (c * c if shared else n * c * c)
         if self.e1 or self.e2:
             total += n * c * c
         if self.e1 or self.e3:
             total += nk * c * c
         if self.e2 or self.e4:
-            total += (w * wk + h * hk) * c * c // 2
+            total += (along_x + along_y) * c * c // 2
         if self.e1:
-            total += n * nk * c
+            total += seen * c
         elif self.e3:
             total += nk * c
         if self.e2:
-            total += n * (hk + wk) * c
+            total += (h * along_x + w * along_y) * c
         elif self.e4:
-            total += (w * wk + h * hk) * c
-        return (total + (nk * c if shared else n * nk * c)) * x.shape[0]
+            total += (along_x + along_y) * c
+        return (total + (nk * c if shared else seen * c)) * x.shape[0]
 
 
 def generalized_attention_reference(module: GeneralizedAttention, x: Tensor) -> Tensor:
@@ -549,3 +560,43 @@ def generalized_attention_reference(module: GeneralizedAttention, x: Tensor) -> 
     if visible is not None:
         logits = logits.masked_fill(~visible, -math.inf)
     return module.finish(x, logits.softmax(-1) @ value, h, w)
+
+
+@torch.no_grad()
+def attention_maps(module: GeneralizedAttention, x: Tensor, row: int, column: int) -> dict[str, Tensor]:
+    """Where one query looks: its softmax over all keys by each term alone, "E1" .. "E4", and by their sum, "all".
+
+    Args: x: N x C x H x W; row, column: the query's place on the (strided) grid of queries.
+    Returns: {term: N x M x hk x wk}, summing to 1 over hk and wk; terms that are off are left out.
+    """
+    module.check_input(x)
+    h, w, hk, wk = module.grids(*x.shape[2:])
+    x_k = x[:, :, :: module.kv_stride, :: module.kv_stride]
+    shape = (x.shape[0], module.heads, hk, wk)
+    terms = {}
+    if module.e1 or module.e2:
+        x_q = x[:, :, :: module.q_stride, :: module.q_stride][:, :, row : row + 1, column : column + 1]
+        q = module.split_heads(module.query_conv(x_q)).squeeze(2)
+    if module.e1 or module.e3:
+        k = module.split_heads(module.key_conv(x_k)).unflatten(2, (hk, wk))
+    if module.e2 or module.e4:
+        r_x = module.position_features(module.appr_geom_fc_x, w, wk)[column]
+        r_y = module.position_features(module.appr_geom_fc_y, h, hk)[row]
+    if module.e1:
+        terms["E1"] = torch.einsum("nmd,nmabd->nmab", q, k)
+    if module.e2:
+        terms["E2"] = torch.einsum("nmd,bmd->nmb", q, r_x)[:, :, None] + torch.einsum("nmd,amd->nma", q, r_y)[..., None]
+    if module.e3:
+        u = module.appr_bias.view(module.heads, module.head_dim)
+        terms["E3"] = torch.einsum("md,nmabd->nmab", u, k)
+    if module.e4:
+        v = module.geom_bias.view(module.heads, module.head_dim)
+        along = torch.einsum("md,bmd->mb", v, r_x)[:, None] + torch.einsum("md,amd->ma", v, r_y)[..., None]
+        terms["E4"] = along.expand(shape)
+    terms["all"] = sum(terms.values()) if terms else x.new_zeros(shape)
+    seen = module.visible(h, w, hk, wk, x.device)
+    hidden = torch.zeros(hk, wk, dtype=torch.bool) if seen is None else ~seen[row * w + column].view(hk, wk)
+    return {
+        name: logits.masked_fill(hidden.to(x.device), -math.inf).flatten(2).softmax(-1).view(shape)
+        for name, logits in terms.items()
+    }

@@ -52,6 +52,11 @@ def study_files(study: str, folder: str) -> list[str]:
     return sorted(str(path) for path in (EXPERIMENTS / study / folder).glob("*.yaml"))
 
 
+def tasks(study: str, among: set[str]) -> list[str]:
+    """Those of `among` that a study has ablations of, in sorted order."""
+    return sorted({read_yaml(Path(path)).get("task") for path in study_files(study, "ablations")} & among)
+
+
 def published() -> dict[str, list[str]]:
     """The studies that have published runs, by scale."""
     found: dict[str, list[str]] = {}

@@ -34,13 +34,14 @@ class Task:
 
     scope: the package and its registry scope. glue: module with `WORDS`, `place_operators`, `place_data`,
     `annotation_error`, `fixed_work` and `cost_forward`. metrics: ours -> (the package's key, factor). primary: one of
-    ours.
+    ours. pictures: what a run's pictures show, "boxes" or "masks"; None for none.
     """
 
     scope: str
     glue: str
     metrics: dict[str, tuple[str, float]]
     primary: str
+    pictures: str | None = None
 
 
 TASKS = {
@@ -53,12 +54,20 @@ TASKS = {
             "box_ap75": ("coco/bbox_mAP_75", 100),
         },
         primary="box_ap",
+        pictures="boxes",
     ),
     "classification": Task(
         scope="mmpretrain",
         glue="plugins.openmm_ext.classification",
         metrics={"top1": ("accuracy/top1", 1), "top5": ("accuracy/top5", 1)},
         primary="top1",
+    ),
+    "segmentation": Task(
+        scope="mmseg",
+        glue="plugins.openmm_ext.segmentation",
+        metrics={"miou": ("mIoU", 1), "pixel_accuracy": ("aAcc", 1), "class_accuracy": ("mAcc", 1)},
+        primary="miou",
+        pictures="masks",
     ),
 }
 
@@ -89,7 +98,7 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
         losses = {"train": last_training_loss(run_dir, updates), "valid": validation_loss(runner, spec["seed"])}
     for path in sorted(checkpoints.glob("update_*.pth"))[:-1]:
         path.unlink()
-    pretrained = cfg.model.backbone.get("init_cfg") is not None
+    pretrained = cfg.model.get("pretrained") or cfg.model.backbone.get("init_cfg")
     settings = {key: spec["train"][key] for key in ("updates", "batch", "lr", "warmup")}
     settings["backbone"] = "pretrained" if pretrained else "from scratch"
     if "train_fraction" in spec["model"]:
@@ -99,6 +108,8 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
 
 def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
     """Score the last checkpoint on the split `evaluate.split` (default test) with the package's own metric."""
+    from plugins.openmm_ext.training import path_scales
+
     data, run_dir = Path(data).resolve(), Path(run_dir).resolve()
     task = TASKS[spec["task"]]
     cfg = write_config(spec, data, run_dir)
@@ -109,7 +120,12 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks"):
         cfg[key] = None
     with readable_errors():
-        scores = build_runner(cfg).test()
+        runner = build_runner(cfg)
+        scores = runner.test()
+        if task.pictures:
+            from plugins.openmm_ext.pictures import write_pictures
+
+            write_pictures(runner.model, runner.test_dataloader.dataset, run_dir / "pictures", task.pictures)
     metrics = {ours: round(float(scores[theirs]) * factor, 4) for ours, (theirs, factor) in task.metrics.items()}
     if "matched_loss" in spec["evaluate"]:
         curve = scored_curve(run_dir, task)
@@ -118,7 +134,9 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
             metrics[f"{task.primary}_at_matched_loss"] = round(matched, 4)
     scorer = f"{task.scope} {import_module(task.scope).__version__} {cfg.test_evaluator.type}"
     settings = {"split": spec["evaluate"].get("split", "test"), "scorer": scorer}
-    return {"metrics": metrics, "primary": task.primary, "losses": {}, "settings": settings}
+    scales = path_scales(runner.model)
+    details = {"path_scales": scales} if scales else {}
+    return {"metrics": metrics, "primary": task.primary, "losses": {}, "settings": settings, "details": details}
 
 
 def measured_model(spec: dict, data: Path):
@@ -157,23 +175,31 @@ def measured_model(spec: dict, data: Path):
 
 def cost_model(spec: dict):
     """(model, forward) of the recipe's config with the arm's operators, on the meta device; no data are needed."""
-    import torch
-    from mmengine.config import Config
     from mmengine.registry import MODELS, init_default_scope
 
+    from plugins.runner.measure import meta_device
+
     task = TASKS[spec["task"]]
-    cfg = Config.fromfile(base_config(spec))
-    cfg.merge_from_dict(spec["train"].get("options", {}))
-    add_operators(cfg, spec)
+    cfg = read_config(spec)
     import_parts(cfg)
     init_default_scope(task.scope)
-    with MODELS.switch_scope_and_registry(task.scope) as registry, torch.device("meta"):
+    with MODELS.switch_scope_and_registry(task.scope) as registry, meta_device():
         model = registry.build(cfg.model).eval()
     return model, import_module(task.glue).cost_forward(model, spec["measure"])
 
 
-def add_operators(cfg, spec: dict) -> None:
-    """Write the operators of the spec's words into the config. UserError for a word that the task does not know."""
+def read_config(spec: dict):
+    """The recipe's config with its options and the operators of the spec's words.
+
+    UserError for a word that the task does not know.
+    """
+    from mmengine.config import Config
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    # mmengine looks `mmseg::` up by the distribution's name, which is not that of the maintained fork; the module's is.
+    MODULE2PACKAGE["mmseg"] = "mmseg"
+    cfg = Config.fromfile(base_config(spec))
+    cfg.merge_from_dict(spec["train"].get("options", {}))
     glue = import_module(TASKS[spec["task"]].glue)
     unknown = sorted(word for word, value in spec["model"].items() if value is not None and word not in glue.WORDS)
     if unknown:
@@ -183,6 +209,7 @@ def add_operators(cfg, spec: dict) -> None:
     operators = glue.place_operators(cfg.model, spec["model"])
     imports = cfg.get("custom_imports", {}).get("imports", [])
     cfg.custom_imports = {"imports": [*imports, HOOKS, *operators], "allow_failed_imports": False}
+    return cfg
 
 
 def base_config(spec: dict) -> Path:
@@ -195,8 +222,6 @@ def base_config(spec: dict) -> Path:
 
 def build_config(spec: dict, data: Path):
     """The whole mmengine config of a run but for its folder."""
-    from mmengine.config import Config
-
     task, settings = TASKS[spec["task"]], spec["train"]
     glue = import_module(task.glue)
     for key in ("checkpoint_every", "score_every"):
@@ -205,9 +230,7 @@ def build_config(spec: dict, data: Path):
                 f"train.{key}={settings[key]}: must be a multiple of "
                 f"log_every={settings['log_every']}, so that a resumed run writes the same curve"
             )
-    cfg = Config.fromfile(base_config(spec))
-    cfg.merge_from_dict(settings.get("options", {}))
-    add_operators(cfg, spec)
+    cfg = read_config(spec)
     manifest = read_manifest(data / "manifest.json")
     for key in ("val_dataloader", "val_evaluator", "val_cfg"):
         cfg[key] = None
@@ -357,6 +380,7 @@ def validation_loss(runner, seed: int) -> float:
     reseed(seed, 0)
     loader = runner.cfg.train_dataloader.copy()
     loader.update(sampler={"type": "DefaultSampler", "shuffle": False}, dataset=runner.cfg.valid_dataset)
+    loader.batch_size = runner.cfg.get("valid_batch_size", loader.batch_size)
     runner.model.eval()
     total, count = 0.0, 0
     with torch.no_grad():

@@ -72,13 +72,15 @@ MUSE = USER_DIR | {"plugins.fairseq_ext.muse_layers", "plugins.operators.muse"}
 ATTENTION = USER_DIR | {"plugins.fairseq_ext.attention_layers"}
 OPENMM = {"plugins.runner.openmm_engine", "plugins.openmm_ext.training", "plugins.openmm_ext.loading"}
 GLUE = {
-    "mmdet": {"plugins.openmm_ext.detection"},
+    "mmdet": {"plugins.openmm_ext.detection", "plugins.openmm_ext.pictures"},
+    "mmseg": {"plugins.openmm_ext.segmentation", "plugins.openmm_ext.pictures"},
     "mmpretrain": {"plugins.openmm_ext.classification", "plugins.openmm_ext.class_folders"},
 }
 # The modules of plugins/openmm_ext that register what a word of a model asks for.
 REGISTRATIONS = {
     "attention": "generalized_attention",
     "deformable": "deform_conv",
+    "dynamic_convolution": "dynamic_conv",
     "aaconv": "aaconv",
     "acmix": "acmix",
     "coatnet": "coatnet",
@@ -91,6 +93,8 @@ def engine_modules(spec: dict) -> set[str]:
     if spec["engine"] == "fairseq":
         return FAIRSEQ | fairseq_modules(model)
     registrations = {f"plugins.openmm_ext.{module}" for word, module in REGISTRATIONS.items() if model.get(word)}
+    if spec["engine"] == "mmseg" and (model.get("attention") or model.get("dynamic_convolution")):
+        registrations.add("plugins.openmm_ext.attended_head")
     return OPENMM | GLUE[spec["engine"]] | registrations
 
 

@@ -316,7 +316,7 @@ def model_specs(study: str) -> list[tuple[dict, dict]]:
     for entry in model_entries(study):
         if "set" not in entry:
             continue
-        spec = copy.deepcopy(recipe(study, entry["task"], "paper"))
+        spec = copy.deepcopy(recipe(study, entry.get("recipe", entry["task"]), "paper"))
         spec["model"] = merge(spec.get("model", {}), entry["set"])
         spec["measure"] = merge(spec.get("measure", {}), entry.get("measure", {}))
         spec["train"] = merge(spec["train"], entry.get("train", {}))

@@ -21,7 +21,12 @@ from plugins.runner.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = ROOT / "experiments" / "spatial_attention"
-ARMS = yaml.safe_load((STUDY / "ablations" / "factors_detection.yaml").read_text())["arms"]
+ARMS = {
+    arm: body
+    for name in ("factors_detection", "dynamic_detection", "kv_stride_detection")
+    for arm, body in yaml.safe_load((STUDY / "ablations" / f"{name}.yaml").read_text())["arms"].items()
+    if "set" in body
+}
 ATTENTION = "gen_attention_block"
 
 
@@ -98,7 +103,8 @@ def finished(spec: dict, data: Path, folder: Path) -> dict:
     weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     lines = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
     curves = [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
-    return {"losses": trained["losses"], "metrics": scored["metrics"], "curves": curves, "weights": weights}
+    found = {"losses": trained["losses"], "metrics": scored["metrics"], "curves": curves, "weights": weights}
+    return found | {"folder": folder}
 
 
 def assert_same(first: dict, second: dict) -> None:
@@ -117,6 +123,8 @@ def test_every_arm_trains_a_step(arm, data):
     train_step()
     used = [name for name, parameter in model.named_parameters() if parameter.grad is not None]
     assert sum(name.endswith(f"{ATTENTION}.gamma") for name in used) == (9 if "attention" in spec["model"] else 0)
+    dynamic = sum(name.endswith("dynamic_conv_block.gamma") for name in used)
+    assert dynamic == (9 if "dynamic_convolution" in spec["model"] else 0)
     assert sum("conv_offset.weight" in name for name in used) == (13 if "deformable" in spec["model"] else 0)
 
 
@@ -127,6 +135,9 @@ def test_operators_stand_at_the_papers_places(data):
     assert [sum(hasattr(block, ATTENTION) for block in stage) for stage in stages] == [0, 0, 6, 3]
     assert [sum(hasattr(block.conv2, "conv_offset") for block in stage) for stage in stages] == [0, 4, 6, 3]
     assert all(block.after_conv2_plugin_names == [ATTENTION] for stage in stages[2:] for block in stage)
+    dynamic, _, _ = engine.measured_model(make_spec({"dynamic_convolution": {"kernel": 5}}), data)
+    blocks = [*dynamic.backbone.layer3, *dynamic.backbone.layer4]
+    assert all(block.after_conv2_plugin_names == ["dynamic_conv_block"] for block in blocks)
 
 
 def test_training_starts_as_identity_and_regular_convolution(data, tmp_path):
@@ -170,6 +181,18 @@ def test_public_settings_load_strictly_both_ways(terms, deformable, tmp_path):
     with torch.no_grad():
         for mine, official in zip(ours.eval().extract_feat(images), theirs.eval().extract_feat(images), strict=True):
             torch.testing.assert_close(mine, official, rtol=1e-4, atol=1e-4)
+
+
+def test_pictures_hold_the_true_boxes_and_the_attention_of_the_last_fine_layer(undisturbed, data, tmp_path):
+    folder = undisturbed["folder"] / "pictures"
+    names = {path.name for path in folder.glob("*.png")}
+    assert {f"attention_2_{term}.png" for term in ("E1", "E2", "E3", "E4", "all")} <= names
+    assert {"truth_0.png", "prediction_0.png"} <= names and len(names) == 21
+    picture = np.asarray(Image.open(folder / "truth_0.png").convert("RGB"))
+    box = json.loads((data / "annotations" / "test.json").read_text())["annotations"][1]["bbox"]  # drawn last
+    times = picture.shape[0] // 64
+    x, y = int(box[0]) * times, int(box[1]) * times
+    assert (picture[y : y + times, x : x + 24 * times] == picture[y, x]).all()  # the upper edge is one colour
 
 
 def test_same_seed_twice_is_identical_and_another_differs(undisturbed, data, tmp_path):
@@ -286,7 +309,7 @@ def test_missing_files_are_one_line(data, tmp_path):
 
 def test_faults_of_a_recipe_are_one_line(data):
     with pytest.raises(
-        UserError, match="model.layers: not known to the task detection; it knows attention, deformable"
+        UserError, match="model.layers: not known to the task detection; it knows attention, deformable, dynamic_conv"
     ):
         engine.build_config(make_spec({"layers": 3}), data)
     with pytest.raises(UserError, match="train.checkpoint_every=3: must be a multiple of log_every=2"):

@@ -7,7 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugins.operators.generalized_attention import GeneralizedAttention, generalized_attention_reference
+from plugins.operators.generalized_attention import (
+    GeneralizedAttention,
+    attention_maps,
+    generalized_attention_reference,
+)
 from tests.unit.operator_checks import assert_compiles, assert_same, gradcheck, randomise, relative_error
 
 PATTERNS = [f"{i:04b}" for i in range(16)]
@@ -111,6 +115,35 @@ def test_costs_of_the_published_table():
             macs += blocks * module.macs(torch.empty(1, channels, height, width, device="meta"))
         assert round(parameters / 1e6, 3) == millions, terms
         assert round(macs / 1e9, 2) == giga, terms
+
+
+def test_multiply_adds_with_a_range_are_those_of_the_pairs_in_sight():
+    """Every query of the reach's window counted by hand, on a map of 5 x 7 at stride 1."""
+    free, bound = (make("1111", kv_stride=1, spatial_range=reach) for reach in (-1, 1))
+    x = torch.empty(1, 8, 5, 7, device="meta")
+    rows = sum(min(i + 2, 4) - max(i - 1, 0) + 1 for i in range(5))
+    columns = sum(min(j + 2, 6) - max(j - 1, 0) + 1 for j in range(7))
+    projections, pairs = 4 * 35 * 64, rows * columns
+    assert bound.macs(x) == projections + (rows + columns) * 32 + 2 * pairs * 8 + (5 * columns + 7 * rows) * 8
+    assert free.macs(x) == projections + (25 + 49) * 32 + 2 * 35 * 35 * 8 + 35 * 12 * 8
+
+
+@pytest.mark.parametrize("terms", PATTERNS)
+@pytest.mark.parametrize("reach", [-1, 1])
+def test_attention_maps_are_the_weights_of_the_sum(terms, reach):
+    """The values weighted with the map of one query give the output there; each term is a distribution of its own."""
+    torch.manual_seed(3)
+    module = make(terms, kv_stride=2, spatial_range=reach)
+    x = torch.randn(2, 8, 5, 6)
+    maps = attention_maps(module, x, row=3, column=1)
+    assert set(maps) == {"all"} | {f"E{i + 1}" for i, bit in enumerate(terms) if bit == "1"}
+    for weights in maps.values():
+        assert weights.shape == (2, 2, 3, 3)
+        torch.testing.assert_close(weights.sum((2, 3)), torch.ones(2, 2))
+    value = module.split_heads(module.value_conv(x[:, :, ::2, ::2]))
+    summed = torch.einsum("nmk,nmkd->nmd", maps["all"].flatten(2), value).flatten(1)
+    at = module.gamma * module.proj_conv(summed[..., None, None])[..., 0, 0] + x[:, :, 3, 1]
+    torch.testing.assert_close(at, module(x)[:, :, 3, 1], rtol=1e-4, atol=1e-5)
 
 
 def test_range_limits_what_a_query_reads():

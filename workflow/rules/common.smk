@@ -37,6 +37,15 @@ PUBLISHED = inputs.published()
 GPUS_PER_RUN = int(config["device"] == "cuda" or (config["device"] == "auto" and bool(device.visible())))
 # Figures that every study has; a study's rules.smk may add its own kinds.
 FIGURES = {study: ["tradeoff", "differences"] for study in ALL_STUDIES}
+# Figures made of the pictures that runs leave; published results hold copies of them.
+PICTURES = {
+    study: [
+        f"{kind}_{task}"
+        for task in inputs.tasks(study, {"detection", "segmentation"})
+        for kind in ("predictions", "attention")
+    ]
+    for study in ALL_STUDIES
+}
 ANALYSIS = sorted(str(path) for path in Path("analysis").glob("*.py"))
 
 
@@ -46,7 +55,8 @@ wildcard_constraints:
     study="|".join(ALL_STUDIES),
     dataset="[a-z0-9_]+",
     seed="[0-9]+",
-    kind="[a-z_]+",
+    kind="(?!predictions_|attention_)[a-z_]+",
+    picture="(predictions|attention)_[a-z]+",
 
 
 def spec_of(wildcards):
@@ -79,6 +89,11 @@ def study_outputs(where, study):
         f"results/{where}/tables/{study}/comparison.md",
         f"results/{where}/tables/{study}/claims.md",
         *[f"results/{where}/figures/{study}/{kind}.png" for kind in FIGURES[study]],
+        *[
+            f"results/{where}/figures/{study}/{picture}.png"
+            for picture in PICTURES[study]
+            if not where.startswith("published/")
+        ],
     ]
 
 

@@ -49,6 +49,29 @@ rule plot:
         " &> {log:q}"
 
 
+rule show_pictures:
+    """What the trained networks predict and where they look, from the pictures that runs leave."""
+    input:
+        runs="results/{scale}/tables/{study}/runs.csv",
+        definitions=lambda w: inputs.study_files(w.study, "ablations"),
+        sources=ANALYSIS,
+    output:
+        report(
+            "results/{scale}/figures/{study}/{picture}.png",
+            caption="../report/pictures.rst",
+            category="{study}",
+            labels={"item": "{picture}", "scale": "{scale}"},
+        ),
+    log:
+        "results/logs/{scale}/show_pictures/{study}/{picture}.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m analysis.pictures --runs-csv {input.runs:q} --study {wildcards.study} --figure {wildcards.picture}"
+        " --runs results/runs/{wildcards.scale} --out results/{wildcards.scale}/figures"
+        " &> {log:q}"
+
+
 rule compare:
     """Ours beside the paper's numbers and those of the official code or toolbox."""
     input:
