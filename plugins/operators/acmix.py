@@ -138,8 +138,13 @@ class ConvolutionPath(nn.Module):
         return self._repeat(y)
 
     def _group(self, x: Tensor, weight: Tensor) -> Tensor:
-        # torch 2.11 returns a wrong float64 weight gradient where weight and input are both channels-last.
-        weight = weight.to(x.dtype).contiguous()
+        weight = weight.to(x.dtype)
+        # torch 2.11 returns a wrong weight gradient where weight and input of a group convolution can both be taken for
+        # channels-last; with a kernel of one tap a contiguous weight always can.
+        if self.kernel == 1:
+            x = x[:, :, :: self.stride, :: self.stride].unflatten(1, (self.depth, -1))
+            return torch.einsum("ndmyx,dom->ndoyx", x, weight.flatten(1).unflatten(0, (self.depth, -1))).flatten(1, 2)
+        weight = weight.contiguous()
         return F.conv2d(x, weight, stride=self.stride, padding=self.kernel // 2, groups=self.depth)
 
     def _repeat(self, y: Tensor) -> Tensor:

@@ -34,13 +34,25 @@ def output_and_gradients(form: Callable, module: nn.Module, x: Tensor) -> list[T
 
 
 def assert_same(fast: Callable, reference: Callable, module: nn.Module, x: Tensor, tolerance: float = 1e-4) -> None:
-    """Same output and gradients, relative to each one's largest entry (at least a tenth of the largest of all)."""
+    """Same output and gradients: to `tolerance` as given (float32), to 1e-9 in float64, where rounding hides nothing.
+
+    Relative to each tensor's largest entry; in float32 to at least a tenth of the largest of all, since a sum that
+    nearly cancels, such as the gradient of a scalar gate, has the rounding of its terms.
+    """
+    assert_close(fast, reference, module, x, tolerance, floor=0.1)
+    assert_close(fast, reference, module.double(), x.double(), 1e-9, floor=1e-4)
+    module.to(x.dtype)
+
+
+def assert_close(
+    fast: Callable, reference: Callable, module: nn.Module, x: Tensor, tolerance: float, floor: float
+) -> None:
+    """Largest difference of output and gradients, over the largest entry or `floor` times the largest of all."""
     ours, theirs = (output_and_gradients(form, module, x) for form in (fast, reference))
-    # A sum that nearly cancels, such as the gradient of a scalar gate, has the rounding of its terms.
-    floor = 0.1 * max(float(t.abs().max()) for t in theirs)
+    least = floor * max(float(t.abs().max()) for t in theirs)
     for a, b in zip(ours, theirs, strict=True):
-        error = float((a.double() - b.double()).abs().max()) / max(float(b.abs().max()), floor, 1e-6)
-        assert error <= tolerance, f"relative error {error:.2e} in a tensor of shape {tuple(b.shape)}"
+        error = float((a.double() - b.double()).abs().max()) / max(float(b.abs().max()), least, 1e-12)
+        assert error <= tolerance, f"{x.dtype}: relative error {error:.2e} in a tensor of shape {tuple(b.shape)}"
 
 
 def gradcheck(module: nn.Module, x: Tensor, forward: Callable | None = None) -> None:

@@ -44,6 +44,14 @@ def test_fast_equals_reference(stride, data):
     assert_same(module, lambda x: acmix_reference(module, x), module, x)
 
 
+@pytest.mark.parametrize("shift", acmix.SHIFTS)
+def test_one_tap_has_the_right_gradient(shift):
+    """A group convolution of torch 2.11 gets this one wrong: see ConvolutionPath._group."""
+    torch.manual_seed(0)
+    options = {"heads": 1, "kernel_att": 1, "kernel_conv": 1, "mix": "convolution", "shift": shift}
+    gradcheck(small(out_channels=2, **options), torch.randn(1, 5, 1, 2))
+
+
 @pytest.mark.parametrize("edge", [1, 3, 8])
 @pytest.mark.parametrize("block", [1, 3000, 1 << 20])
 def test_size_of_blocks_changes_nothing(edge, block, monkeypatch):

@@ -44,8 +44,8 @@ def test_fast_equals_reference(terms, data):
     mask = padding(batch, length if memory is None else total) if data.draw(st.booleans()) else None
     x = torch.randn(length, batch, module.embed_dim)
     assert_same(
-        lambda x: module(x, memory, mask)[0],
-        lambda x: generalized_attention_1d_reference(module, x, memory, mask),
+        lambda x: module(x, None if memory is None else memory.to(x.dtype), mask)[0],
+        lambda x: generalized_attention_1d_reference(module, x, None if memory is None else memory.to(x.dtype), mask),
         module,
         x,
     )
