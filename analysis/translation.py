@@ -62,7 +62,7 @@ def lengths(
         else:
             style.empty(axes[0], "no finished run with sentence statistics")
         if published:
-            _draw_published_lengths(axes[1], published)
+            _draw_published_lengths(axes[1], published, [arm.label for arm, _ in arms])
         handles = [h for panel in axes for h in panel.get_legend_handles_labels()[0]]
         if handles:
             style.legend(key, handles, 3)
@@ -96,10 +96,13 @@ def _published_lengths(references: list[Reference]) -> dict[str, list[tuple[floa
     return {label: sorted(points) for label, points in curves.items()}
 
 
-def _draw_published_lengths(axes: Axes, curves: dict[str, list[tuple[float, float]]]) -> None:
+def _draw_published_lengths(axes: Axes, curves: dict[str, list[tuple[float, float]]], ours: list[str]) -> None:
+    """Each curve in the colour of our arm of that name ("MUSE {3,15}" is a MUSE), if there is one."""
+    names = [label.split(" ")[0] for label in ours]
     for index, (label, points) in enumerate(curves.items()):
-        axes.plot(*zip(*points, strict=True), marker="o", ms=4, mfc="none", linestyle=":", color=style.PALETTE[index],
-                  label=label)  # fmt: skip
+        model = label.split(",")[0]
+        colour = style.PALETTE[(names.index(model) if model in names else -1 - index) % 7]
+        axes.plot(*zip(*points, strict=True), "o:", ms=4, mfc="none", color=colour, label=label)
     middles = [x for x, _ in next(iter(curves.values()))]
     axes.set_xticks(
         middles, [*(f"{int(x - 7)} to {int(x + 7)}" for x in middles[:-1]), "more"], rotation=30, ha="right"

@@ -20,20 +20,29 @@ PARTS = [
     "environment.yml",
     "requirements.lock",
 ]
+TRANSLATION = {
+    "data": {"name": "mini_translation", "sentences": 400, "valid": 20, "test": 20},
+    "model": {"layers": 1, "width": 16, "ffn_width": 16, "heads": 2},
+    "train": {"updates": 4, "max_tokens": 400, "warmup": 1, "save_every": 2, "log_every": 1},
+}
+SHAPES = {"name": "mini_shapes", "train": 8, "val": 4, "test": 4, "per_class": 2}
+SHORT = {"updates": 2, "batch": 2, "warmup": 1, "log_every": 1, "checkpoint_every": 1}
 TINY = {
-    "muse/configs/translation-mini.yaml": {
-        "data": {"name": "mini_translation", "sentences": 400, "valid": 20, "test": 20},
-        "model": {"layers": 1, "width": 16, "ffn_width": 16, "heads": 2},
-        "train": {"updates": 4, "max_tokens": 400, "warmup": 1, "save_every": 2, "log_every": 1},
-    },
+    "muse/configs/translation-mini.yaml": TRANSLATION,
+    "spatial_attention/configs/translation-mini.yaml": TRANSLATION,
     "spatial_attention/configs/detection-mini.yaml": {
-        "data": {"name": "mini_shapes", "train": 8, "val": 4, "test": 4, "per_class": 2},
-        "train": {"updates": 2, "batch": 2, "warmup": 1, "log_every": 1, "checkpoint_every": 1},
+        "data": SHAPES,
+        "train": SHORT,
         "measure": {"height": 64, "width": 64, "batch": 1, "proposals": 10},
+    },
+    "spatial_attention/configs/segmentation-mini.yaml": {
+        "data": SHAPES,
+        "train": SHORT,
+        "measure": {"height": 64, "width": 64, "batch": 1},
     },
 }
 ABLATIONS = {
-    "muse": {
+    "muse/tiny": {
         "title": "Two arms",
         "paper": "none",
         "task": "translation",
@@ -43,7 +52,7 @@ ABLATIONS = {
             "muse": {"priority": "core", "set": {"parallel": True, "convolution": {"kernels": [3]}}},
         },
     },
-    "spatial_attention": {
+    "spatial_attention/tiny": {
         "title": "Two arms",
         "paper": "none",
         "task": "detection",
@@ -52,6 +61,20 @@ ABLATIONS = {
             "w/o": {"priority": "extra", "set": {}},
             "0010": {"priority": "core", "set": {"attention": {"terms": "0010", "kv_stride": 2}}},
         },
+    },
+    "spatial_attention/tiny_translation": {
+        "title": "One arm",
+        "paper": "none",
+        "task": "translation",
+        "baseline": "0110",
+        "arms": {"0110": {"priority": "core", "set": {"attention": {"terms": "0110"}, "deformable": True}}},
+    },
+    "spatial_attention/tiny_segmentation": {
+        "title": "One arm",
+        "paper": "none",
+        "task": "segmentation",
+        "baseline": "0100",
+        "arms": {"0100": {"priority": "core", "set": {"attention": {"terms": "0100", "kv_stride": 2}}}},
     },
 }
 
@@ -98,11 +121,13 @@ def make_project(root: Path) -> Project:
     project = Project(root)
     for path, change in TINY.items():
         project.edit(f"experiments/{path}", lambda content, change=change: _lay_over(content, change))
-    for study, ablation in ABLATIONS.items():
-        folder = root / "experiments" / study / "ablations"
-        shutil.rmtree(folder)
-        folder.mkdir()
-        (folder / "tiny.yaml").write_text(yaml.safe_dump(ablation, sort_keys=False))
+    for study in {name.split("/")[0] for name in ABLATIONS}:
+        shutil.rmtree(root / "experiments" / study / "ablations")
+        (root / "experiments" / study / "ablations").mkdir()
+    for name, ablation in ABLATIONS.items():
+        study, file = name.split("/")
+        path = root / "experiments" / study / "ablations" / f"{file}.yaml"
+        path.write_text(yaml.safe_dump(ablation, sort_keys=False))
     return project
 
 

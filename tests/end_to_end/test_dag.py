@@ -14,6 +14,9 @@ from tests.end_to_end.conftest import REPOSITORY
 
 TRANSFORMER, MUSE = "muse/tiny/transformer/seed1", "muse/tiny/muse/seed1"
 ATTENTION = "spatial_attention/tiny/0010/seed1"
+SENTENCES = "spatial_attention/tiny_translation/0110/seed1"
+MASKS = "spatial_attention/tiny_segmentation/0100/seed1"
+RUNS = (TRANSFORMER, MUSE, ATTENTION, SENTENCES, MASKS)
 
 
 @contextmanager
@@ -30,7 +33,7 @@ def changed(project, path: str, change):
 
 def test_a_run_leaves_metrics_that_fit_the_schema(finished):
     schema = yaml.safe_load((REPOSITORY / "workflow/schemas/metrics.schema.yaml").read_text())
-    for run in (TRANSFORMER, MUSE, ATTENTION):
+    for run in RUNS:
         metrics = finished.metrics(run)
         Draft202012Validator(schema).validate(metrics)
         assert metrics["status"] == "done" and metrics["cost"]["macs"] > 0
@@ -76,7 +79,7 @@ def test_the_declared_sources_are_those_that_a_run_imports(finished, monkeypatch
     monkeypatch.chdir(finished.root)
     for cache in (spec._ablations, spec.recipe):
         cache.cache_clear()
-    for run in (TRANSFORMER, MUSE, ATTENTION):
+    for run in RUNS:
         resolved = spec.resolve_metrics_path(f"results/runs/mini/{run}/metrics.json")
         declared = {path for path in sources.run_sources(resolved) if path.startswith("plugins/")}
         assert declared == set(finished.metrics(run)["provenance"]["sources"]), run
@@ -88,9 +91,12 @@ def test_the_declared_sources_are_those_that_a_run_imports(finished, monkeypatch
     ("path", "reruns"),
     [
         ("plugins/operators/muse.py", {MUSE}),
-        ("plugins/operators/generalized_attention.py", {ATTENTION}),
-        ("plugins/runner/fairseq_engine.py", {TRANSFORMER, MUSE}),
-        ("plugins/runner/measure.py", {TRANSFORMER, MUSE, ATTENTION}),
+        # The 1-D form takes its position code from the 2-D one.
+        ("plugins/operators/generalized_attention.py", {ATTENTION, SENTENCES, MASKS}),
+        ("plugins/operators/generalized_attention_1d.py", {SENTENCES}),
+        ("plugins/openmm_ext/segmentation.py", {MASKS}),
+        ("plugins/runner/fairseq_engine.py", {TRANSFORMER, MUSE, SENTENCES}),
+        ("plugins/runner/measure.py", set(RUNS)),
         ("plugins/operators/acmix.py", set()),
         ("analysis/stats.py", set()),
     ],
@@ -111,9 +117,7 @@ def test_an_arm_or_a_seed_more_runs_only_that(finished):
         finished, "experiments/spatial_attention/ablations/tiny.yaml", lambda text: text.replace("extra", "core")
     ):
         assert finished.planned() == {"spatial_attention/tiny/w-o/seed1"}
-    assert finished.planned(config=("seeds=[1,2]",)) == {
-        run.replace("seed1", "seed2") for run in (TRANSFORMER, MUSE, ATTENTION)
-    }
+    assert finished.planned(config=("seeds=[1,2]",)) == {run.replace("seed1", "seed2") for run in RUNS}
 
 
 def test_a_new_ablation_is_one_file(finished):
@@ -178,10 +182,11 @@ def test_a_clone_draws_the_published_figures_without_training(finished, fresh):
     [
         (("studies=[mus]",), "did you mean 'muse'"),
         (("scale=huge",), "scale"),
-        (("scale=paper", "studies=[muse]"), "no recipe for scale 'paper'"),
+        (("scale=small", "studies=[muse]"), "no recipe for scale 'small'"),
     ],
 )
 def test_a_wrong_word_on_the_command_line_is_one_line(fresh, config, words):
+    (fresh.root / "experiments/muse/configs/translation-small.yaml").unlink()
     done = fresh.snakemake("-n", config=config)
     assert done.returncode != 0
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
