@@ -93,7 +93,7 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
         print(f"resume from {start}", flush=True)
         cfg.resume, cfg.load_from = True, str(start)
     runner = build_runner(cfg)
-    with readable_errors():
+    with readable_errors(cfg.load_from):
         runner.train()
         losses = {"train": last_training_loss(run_dir, updates), "valid": validation_loss(runner, spec["seed"])}
     for path in sorted(checkpoints.glob("update_*.pth"))[:-1]:
@@ -123,7 +123,7 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
     cfg.load_from = str(checkpoints[-1])
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks"):
         cfg[key] = None
-    with readable_errors():
+    with readable_errors(cfg.load_from):
         runner = build_runner(cfg)
         scores = runner.test()
         if task.pictures:
@@ -405,11 +405,13 @@ def check_data(spec: dict, data: Path) -> None:
 
 
 @contextmanager
-def readable_errors():
-    """Turn an unreadable image into the user's one line."""
-    from plugins.openmm_ext.loading import UnreadableImage
+def readable_errors(checkpoint: str | None = None):
+    """Turn an unreadable image, or weights in `checkpoint` that do not fit, into the user's one line."""
+    from plugins.openmm_ext.loading import UnfitCheckpoint, UnreadableImage
 
     try:
         yield
     except UnreadableImage as error:
         raise UserError(str(error)) from error
+    except UnfitCheckpoint as error:
+        raise UserError(f"{checkpoint}: {error}; name weights of the same layout") from error
