@@ -9,6 +9,7 @@ curves       training curves from the run folders, when --runs is given
 lengths, gates, dispersion   of translation studies, from details.json beside the table (analysis/translation.py)
 fractions    metric against the share of attention channels, by position encoding (analysis/fractions.py)
 path_scales, shift_timing    of ACmix, from files beside the table (analysis/paths.py)
+generalisation, capacity   layouts of a network against training loss and training set (analysis/layouts.py)
 """
 
 import json
@@ -27,6 +28,7 @@ from analysis import (
     details,
     fractions,
     kernels,
+    layouts,
     loading,
     operators,
     paths,
@@ -50,6 +52,7 @@ KINDS = (
     *translation.KINDS,
     *fractions.KINDS,
     *paths.KINDS,
+    *layouts.KINDS,
 )
 PUBLISHED = {
     "paper": ("D", style.PALETTE[1], "paper"),
@@ -291,6 +294,8 @@ def main(argv: list[str] | None = None) -> int:
                 translation.draw(kind, pairs, details.beside(args.runs_csv), base, references, line)
             elif kind in paths.KINDS:
                 paths.draw(kind, finished(frame, group), args.runs_csv, base, source_line(frame, group))
+            elif kind in layouts.KINDS:
+                layouts.draw(kind, frame, group, args.runs_csv, base, source_line(frame, group))
             else:
                 draw(kind, frame, group, base, args.experiments, args.runs)
     return 0

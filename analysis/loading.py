@@ -26,7 +26,7 @@ import yaml
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "workflow" / "schemas"
 IDENTITY = ("scale", "study", "ablation", "arm", "seed")
-SECTIONS = ("metrics", "losses", "curve", "cost", "wall_s", "settings", "data", "provenance")
+SECTIONS = ("metrics", "losses", "cost", "wall_s", "settings", "data", "provenance")
 HEAD = (*IDENTITY, "label", "status", "error", "run", "task", "engine", "primary")
 TEXT = ("scale", "study", "ablation", "arm", "label", "status", "error", "run", "task", "engine", "primary", "path")
 STATES = ("done", "running", "failed", "missing")

@@ -13,6 +13,9 @@ METRIC_NAMES = {
     "box_ap75": "box AP75",
     "miou": "mIoU",
     "accuracy": "accuracy",
+    "top1": "top-1 accuracy",
+    "top5": "top-5 accuracy",
+    "top1_at_matched_loss": "top-1 at matched training loss",
     "params": "parameters",
     "macs": "MACs",
     "latency_ms": "latency",
@@ -20,7 +23,8 @@ METRIC_NAMES = {
     "train_peak_mb": "training peak memory",
     "inference_peak_mb": "inference peak memory",
 }
-METRIC_UNITS = {"box_ap": "%", "box_ap50": "%", "box_ap75": "%", "miou": "%", "accuracy": "%"}
+METRIC_UNITS = {"box_ap": "%", "box_ap50": "%", "box_ap75": "%", "miou": "%", "accuracy": "%",
+                "top1": "%", "top5": "%", "top1_at_matched_loss": "%"}  # fmt: skip
 MINUS = "\u2212"
 LATEX = {
     "\\": r"\textbackslash{}",

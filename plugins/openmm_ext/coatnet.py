@@ -4,7 +4,8 @@
     model = dict(type="ImageClassifier", neck=None, head=dict(type="LinearClsHead", num_classes=1000, in_channels=768),
                  backbone=dict(type="ConvattnCoAtNet", image_size=(224, 224), head_hidden=True, stages=[...]))
 
-`stages` as in `plugins.operators.coatnet.CoAtNet`. The backbone ends with global pooling, layer normalisation and, with
+`stages` as in `plugins.operators.coatnet.CoAtNet`. Weights of another layout are refused; those of another image size
+load with their tables resized bilinearly. The backbone ends with global pooling, layer normalisation and, with
 `head_hidden`, the dense layer of the last width that brings the parameter counts to the printed ones: the text of the
 paper does not name it, timm's models of the paper's sizes have it.
 """
@@ -12,6 +13,7 @@ paper does not name it, timm's models of the paper's sizes have it.
 from mmengine.registry import MODELS
 from torch import Tensor
 
+from plugins.openmm_ext.layout_check import refuse_other_layouts
 from plugins.operators.coatnet import HEAD_DIMS, SIZES, CoAtNet, stages_of_layout
 from plugins.runner.errors import UserError
 
@@ -25,6 +27,7 @@ class ConvattnCoAtNet(CoAtNet):
 
     def __init__(self, stages: list, image_size: tuple[int, int], **options) -> None:
         super().__init__(stages, image_size, classes=None, **options)
+        refuse_other_layouts(self, resizable=(".table",))
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         return (super().forward(x),)

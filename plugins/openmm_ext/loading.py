@@ -1,4 +1,4 @@
-"""Image loading that names the file that cannot be read."""
+"""Image loading that names the file that cannot be read; the errors of files that the engine turns into one line."""
 
 from mmcv.transforms import LoadImageFromFile
 from mmengine.registry import TRANSFORMS
@@ -6,6 +6,10 @@ from mmengine.registry import TRANSFORMS
 
 class UnreadableImage(ValueError):
     """An image file is missing, damaged or of another size; the message is one line that names it."""
+
+
+class UnfitCheckpoint(ValueError):
+    """Weights do not belong to this network; the message is one line that names the first that does not fit."""
 
 
 @TRANSFORMS.register_module()

@@ -264,6 +264,13 @@ class RelativeAttention(nn.Module):
             y = y + bias @ v
         return self.proj(y.transpose(1, 2).reshape(batch, height, width, -1))
 
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *rest) -> None:
+        """Weights of another map load with their table resized, to finetune them on this one."""
+        found = state_dict.get(prefix + "table")
+        if self.relative != "none" and found is not None and found.shape[0] == self.heads:
+            state_dict[prefix + "table"] = resized(found, *((side + 1) // 2 for side in self.table.shape[1:]))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     @torch.no_grad()
     def resize_table(self, map_size: tuple[int, int]) -> None:
         """Replace the table by its bilinear resize for another map, to finetune it there."""

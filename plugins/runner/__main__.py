@@ -134,7 +134,6 @@ def _run(spec: dict, data: Path, run_dir: Path, kind: str) -> dict:
         "primary": evaluated["primary"],
         "losses": trained["losses"] | evaluated.get("losses", {}),
         "details": evaluated.get("details", {}),
-        "curve": trained.get("curve", {}),
         "cost": cost,
         "wall_s": walls,
         "settings": trained["settings"] | evaluated["settings"],

@@ -93,7 +93,7 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
         print(f"resume from {start}", flush=True)
         cfg.resume, cfg.load_from = True, str(start)
     runner = build_runner(cfg)
-    with readable_errors():
+    with readable_errors(cfg.load_from):
         runner.train()
         losses = {"train": last_training_loss(run_dir, updates), "valid": validation_loss(runner, spec["seed"])}
     for path in sorted(checkpoints.glob("update_*.pth"))[:-1]:
@@ -103,11 +103,15 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
     settings["backbone"] = "pretrained" if pretrained else "from scratch"
     if "train_fraction" in spec["model"]:
         settings["train_fraction"] = spec["model"]["train_fraction"]
-    return {"losses": losses, "settings": settings, "curve": scored_curve(run_dir, TASKS[spec["task"]])}
+    return {"losses": losses, "settings": settings}
 
 
 def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
-    """Score the last checkpoint on the split `evaluate.split` (default test) with the package's own metric."""
+    """Score the last checkpoint on the split `evaluate.split` (default test) with the package's own metric.
+
+    `details.curve` is `scored_curve`. With `evaluate.matched_loss`, <primary>_at_matched_loss is the validation score
+    at that training loss, missing where the training never came down to it.
+    """
     from plugins.openmm_ext.training import path_scales
 
     data, run_dir = Path(data).resolve(), Path(run_dir).resolve()
@@ -119,7 +123,7 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
     cfg.load_from = str(checkpoints[-1])
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks"):
         cfg[key] = None
-    with readable_errors():
+    with readable_errors(cfg.load_from):
         runner = build_runner(cfg)
         scores = runner.test()
         if task.pictures:
@@ -127,15 +131,15 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
 
             write_pictures(runner.model, runner.test_dataloader.dataset, run_dir / "pictures", task.pictures)
     metrics = {ours: round(float(scores[theirs]) * factor, 4) for ours, (theirs, factor) in task.metrics.items()}
+    curve = scored_curve(run_dir, task)
     if "matched_loss" in spec["evaluate"]:
-        curve = scored_curve(run_dir, task)
         matched = score_at_loss(curve["train_loss"], curve[task.primary], spec["evaluate"]["matched_loss"])
         if matched is not None:
             metrics[f"{task.primary}_at_matched_loss"] = round(matched, 4)
     scorer = f"{task.scope} {import_module(task.scope).__version__} {cfg.test_evaluator.type}"
     settings = {"split": spec["evaluate"].get("split", "test"), "scorer": scorer}
-    scales = path_scales(runner.model)
-    details = {"path_scales": scales} if scales else {}
+    found = {"path_scales": path_scales(runner.model), "curve": curve if curve["update"] else {}}
+    details = {key: value for key, value in found.items() if value}
     return {"metrics": metrics, "primary": task.primary, "losses": {}, "settings": settings, "details": details}
 
 
@@ -401,11 +405,13 @@ def check_data(spec: dict, data: Path) -> None:
 
 
 @contextmanager
-def readable_errors():
-    """Turn an unreadable image into the user's one line."""
-    from plugins.openmm_ext.loading import UnreadableImage
+def readable_errors(checkpoint: str | None = None):
+    """Turn an unreadable image, or weights in `checkpoint` that do not fit, into the user's one line."""
+    from plugins.openmm_ext.loading import UnfitCheckpoint, UnreadableImage
 
     try:
         yield
     except UnreadableImage as error:
         raise UserError(str(error)) from error
+    except UnfitCheckpoint as error:
+        raise UserError(f"{checkpoint}: {error}; name weights of the same layout") from error

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from plugins.datasets.manifest import seal
 from plugins.runner import openmm_engine as engine
+from plugins.runner import sources
 from plugins.runner.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +41,7 @@ def data(tmp_path_factory) -> Path:
                 pixels = rng.integers(60, 160, (32, 32, 3), dtype=np.uint8)
                 pixels[..., slice(kind, kind + 1) if kind < 3 else slice(None)] += np.uint8(90 if kind != 3 else 0)
                 Image.fromarray(pixels).save(folder / "classes" / split / name / f"{number}.png")
-    seal(folder, "tiny", {}, {"classes": list(CLASSES), "class_size": [32, 32], "counts": {}, "skipped": {}})
+    seal(folder, "tiny", {}, {"classes": list(CLASSES), "class_size": [32, 32], "counts": {"test": 20}, "skipped": {}})
     return folder
 
 
@@ -150,6 +152,59 @@ def test_written_config_trains_alone_with_the_packages_tool(undisturbed, data, t
     assert all(torch.equal(value, undisturbed["weights"][name]) for name, value in weights.items())
 
 
+def test_the_declared_sources_are_those_that_a_run_imports(data, tmp_path):
+    code = """
+import json, sys
+from pathlib import Path
+from plugins.runner import __main__ as runner, openmm_engine, sources
+from plugins.runner.measure import count_macs
+
+spec, data, run = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+openmm_engine.train(spec, data, run)
+openmm_engine.evaluate(spec, data, run)
+model, inference, train_step = openmm_engine.measured_model(spec, data)
+assert count_macs(model, inference) > 0
+train_step()
+print(json.dumps([runner.imported_sources(), sources.run_sources(spec)]))
+"""
+    argv = [sys.executable, "-c", code, json.dumps(make_spec(updates=4)), str(data), str(tmp_path / "run")]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    imported, declared = json.loads(done.stdout.splitlines()[-1])
+    configs = {"classification-scratch.py"}
+    assert imported == sorted(path for path in declared if path.startswith("plugins/"))
+    assert {Path(path).name for path in declared if path.startswith("experiments/")} == configs
+
+
+def test_inherited_configs_are_sources_too():
+    spec = make_spec(config="classification-augmented.py")
+    configs = [path for path in sources.run_sources(spec) if path.startswith("experiments/")]
+    names = ["classification-augmented.py", "classification-scratch.py"]
+    assert configs == [f"experiments/coatnet/configs/{name}" for name in names]
+
+
+@pytest.mark.parametrize("path", sorted(STUDY.glob("configs/*.yaml")), ids=lambda path: path.stem)
+def test_the_networks_of_all_recipes_can_be_built(path):
+    """On the meta device; the config of each recipe is read as it stands."""
+    recipe = yaml.safe_load(path.read_text())
+    model, forward = engine.cost_model({"study": "coatnet", "task": "classification"} | recipe)
+    scores = forward()
+    assert scores.device.type == "meta" and scores.shape[0] == recipe["measure"]["batch"]
+
+
+@pytest.mark.parametrize("name", ["imagenet21k-paper.py", "finetune-paper.py"])
+def test_configs_without_a_recipe_of_their_own_can_be_read(name, data):
+    """Their schedules, losses and hooks are built; the data stand for larger ones."""
+    spec = make_spec(config=name, options={"train_dataloader.num_workers": 0, "test_dataloader.num_workers": 0,
+                                           "train_dataloader.persistent_workers": False,
+                                           "test_dataloader.persistent_workers": False})  # fmt: skip
+    cfg = engine.build_config(spec, data)
+    cfg.work_dir = "unused"
+    model, _, train_step = engine.measured_model(spec, data)
+    train_step()
+    assert cfg.param_scheduler[-1]["end"] == 8 and cfg.custom_hooks[-1]["type"] == "ReseedHook"
+
+
 @pytest.mark.parametrize(("fraction", "numbers"), [(0.5, ("0", "1")), (0.1, ("0",)), (1.0, ("0", "1", "2", "3"))])
 def test_a_share_of_the_training_set(fraction, numbers, data):
     from mmpretrain.registry import DATASETS
@@ -190,6 +245,43 @@ def test_unusable_folders_are_named(copy):
     Image.new("RGB", (32, 32)).save(copy / "classes" / "val" / "dark" / "0.png")
     with pytest.raises(UserError, match="classes/test: missing"):
         engine.check_data(make_spec(), copy)
+
+
+@pytest.fixture(scope="module")
+def weights(data, tmp_path_factory) -> Path:
+    """The checkpoint of another training of the same layout, for images of 32 x 32."""
+    run = tmp_path_factory.mktemp("before") / "run"
+    engine.train(make_spec(updates=4, seed=3), data, run)
+    return run / "checkpoints" / "update_00000004.pth"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"layout": "C-C-C-T"}, "has backbone.stages.2.0.norm1.weight, this model has not"),
+        ({"blocks": {"C-C-T-T": [2, 1, 2, 1, 1]}}, "it lacks backbone.stages.1.1.norm.weight"),
+        ({"widths": [8, 8, 16, 16, 16]}, r"backbone.stages.1.0.\S+ is \(.*\) in it and \(.*\) here"),
+        ({"head_dim": 4}, r"backbone.stages.2.0.attention.table is \(2, 3, 3\) in it and \(4, 3, 3\) here"),
+    ],
+)
+def test_weights_of_another_layout_are_one_line(words, message, weights, data, tmp_path):
+    spec = make_spec(words, options={"load_from": str(weights)})
+    with pytest.raises(UserError, match=f"update_00000004.pth: a checkpoint of another layout: .*{message}") as error:
+        engine.train(spec, data, tmp_path / "run")
+    assert "\n" not in str(error.value)
+
+
+def test_weights_start_a_training_on_larger_images_with_resized_tables(weights, data, tmp_path):
+    from plugins.operators.coatnet import resized
+
+    before = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
+    spec = make_spec({"image_size": 64}, options={"load_from": str(weights)})
+    runner = engine.build_runner(engine.write_config(spec, data, tmp_path / "run"))
+    runner.load_or_resume()
+    after = runner.model.state_dict()
+    tables = [name for name in before if name.endswith(".table")]
+    assert tables and all(torch.equal(after[name], resized(before[name], 4, 4)) for name in tables)
+    assert all(torch.equal(after[name], value) for name, value in before.items() if name not in tables)
 
 
 @pytest.mark.parametrize(

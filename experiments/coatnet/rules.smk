@@ -1,0 +1,2 @@
+# Figures that this study has beside those of every study.
+FIGURES["coatnet"] += ["generalisation", "capacity"]
