@@ -62,6 +62,7 @@ def data(tmp_path_factory) -> Path:
 def make_spec(words: dict | None = None, seed: int = 1, **training) -> dict:
     """The mini recipe with the words `words`, cut down to 6 updates of two images."""
     recipe = yaml.safe_load((STUDY / "configs" / "segmentation-mini.yaml").read_text())
+    del recipe["train"]["options"]  # weights of the six classes of the mini data
     recipe["train"] |= {"updates": 6, "batch": 2, "warmup": 2, "log_every": 1, "checkpoint_every": 2} | training
     recipe["measure"] = {"height": 40, "width": 48, "batch": 2}
     identity = {"scale": "mini", "study": "spatial_attention", "ablation": "x", "arm": "tiny", "seed": seed}
