@@ -21,7 +21,7 @@ def row_of(entry: dict, run: str, status: str, error: str, value: dict | None) -
     if value is not None:
         row |= {key: value[key] for key in ("task", "engine", "primary")}
         for section in loading.SECTIONS:
-            row |= loading.flatten(value.get(section, {}), section)
+            row |= loading.flatten(value.get(section, {}), section)  # `curve` is not of every run
         row |= loading.flatten(details.derived(value), "metrics")
         row.pop("provenance.sources", None)  # a long list; its digest stays
     return row

@@ -27,8 +27,11 @@ SIDE, TALLEST = 1.15, 8
 
 def names(ablations: list[Ablation]) -> list[str]:
     """The figures that a study with these ablations has."""
-    tasks = {ablation.task for ablation in ablations}
-    return [f"{kind}_{task}" for task in TASKS if task in tasks for kind in KINDS]
+    tasks = {
+        "predictions": {a.task for a in ablations},
+        "attention": {a.task for a in ablations if any(arm.set.get("attention") for arm in a.arms.values())},
+    }
+    return [f"{kind}_{task}" for task in TASKS for kind in KINDS if task in tasks[kind]]
 
 
 def shown(frame: pd.DataFrame, ablations: list[Ablation], runs: Path, needed: str) -> list[tuple[str, Path]]:

@@ -60,7 +60,8 @@ def image_size(path: Path, origin: str) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             size = image.size
-            image.draft(None, (size[0] // 8, size[1] // 8))  # of a JPEG all is read but an eighth of the pixels made
+            # All of a JPEG is read, but an eighth of its pixels made.
+            image.draft(None, (max(1, size[0] // 8), max(1, size[1] // 8)))
             image.load()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: not a whole image ({error}); put the original there again") from error

@@ -52,9 +52,16 @@ def study_files(study: str, folder: str) -> list[str]:
     return sorted(str(path) for path in (EXPERIMENTS / study / folder).glob("*.yaml"))
 
 
-def tasks(study: str, among: set[str]) -> list[str]:
-    """Those of `among` that a study has ablations of, in sorted order."""
-    return sorted({read_yaml(Path(path)).get("task") for path in study_files(study, "ablations")} & among)
+def picture_figures(study: str) -> list[str]:
+    """The figures made of what the runs of a study leave in `pictures/`, as analysis/pictures.py names them."""
+    found = set()
+    for path in study_files(study, "ablations"):
+        content = read_yaml(Path(path))
+        if content.get("task") in ("detection", "segmentation"):
+            found.add(f"predictions_{content['task']}")
+            if any((arm.get("set") or {}).get("attention") for arm in content["arms"].values()):
+                found.add(f"attention_{content['task']}")
+    return sorted(found)
 
 
 def published() -> dict[str, list[str]]:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from plugins.datasets.manifest import seal
 from plugins.runner import openmm_engine as engine
 from plugins.runner.errors import UserError
+from plugins.runner.sources import run_sources
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = ROOT / "experiments" / "spatial_attention"
@@ -60,6 +62,7 @@ def data(tmp_path_factory) -> Path:
 def make_spec(words: dict | None = None, seed: int = 1, **training) -> dict:
     """The mini recipe with the words `words`, cut down to 6 updates of two images."""
     recipe = yaml.safe_load((STUDY / "configs" / "segmentation-mini.yaml").read_text())
+    del recipe["train"]["options"]  # weights of the six classes of the mini data
     recipe["train"] |= {"updates": 6, "batch": 2, "warmup": 2, "log_every": 1, "checkpoint_every": 2} | training
     recipe["measure"] = {"height": 40, "width": 48, "batch": 2}
     identity = {"scale": "mini", "study": "spatial_attention", "ablation": "x", "arm": "tiny", "seed": seed}
@@ -72,14 +75,17 @@ WORDS = {"attention": {"terms": "0110", "kv_stride": 2}, "deformable": True}
 def finished(spec: dict, data: Path, folder: Path) -> dict:
     """Train and score; what must not depend on interruptions."""
     trained = engine.train(spec, data, folder)
-    scored = engine.evaluate(spec, data, folder)
+    return {"losses": trained["losses"], "scored": engine.evaluate(spec, data, folder)} | left_by(folder)
+
+
+def left_by(folder: Path) -> dict:
+    """Curves, pictures and weights of a finished run."""
     (checkpoint,) = (folder / "checkpoints").iterdir()
     weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     lines = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
     curves = [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
     pictures = {path.name: path.read_bytes() for path in (folder / "pictures").glob("*.png")}
-    found = {"losses": trained["losses"], "scored": scored, "curves": curves, "pictures": pictures}
-    return found | {"weights": weights}
+    return {"curves": curves, "pictures": pictures, "weights": weights}
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +166,23 @@ def test_the_gate_of_every_layer_is_logged(undisturbed):
     assert undisturbed["curves"][-1]["gate"]["decode_head.between"] != 0
 
 
-def test_an_interrupted_run_goes_on_bit_for_bit(undisturbed, data, tmp_path, monkeypatch):
+RESUME = """
+import json, sys, torch
+from pathlib import Path
+from plugins.runner import measure
+from plugins.runner.__main__ import imported_sources
+from plugins.runner.engines import load_engine
+
+torch.set_num_threads(1)
+spec, data, run = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+engine = load_engine(spec)
+found = {"losses": engine.train(spec, data, run)["losses"], "scored": engine.evaluate(spec, data, run)}
+engine.measured_model(spec, data)
+print("found " + json.dumps(found | {"sources": imported_sources()}))
+"""
+
+
+def test_an_interrupted_run_goes_on_bit_for_bit_and_imports_what_it_declares(undisturbed, data, tmp_path, monkeypatch):
     from plugins.openmm_ext.training import CurvesHook
 
     def stop(self, runner, *args, **options):
@@ -168,13 +190,18 @@ def test_an_interrupted_run_goes_on_bit_for_bit(undisturbed, data, tmp_path, mon
         if runner.iter == 4:
             raise KeyboardInterrupt
 
-    write = CurvesHook.after_train_iter
+    spec, run, write = make_spec(WORDS), tmp_path / "run", CurvesHook.after_train_iter
     with monkeypatch.context() as patch:
         patch.setattr(CurvesHook, "after_train_iter", stop)
         with pytest.raises(KeyboardInterrupt):
-            engine.train(make_spec(WORDS), data, tmp_path / "run")
-    assert (tmp_path / "run" / "checkpoints" / "update_00000004.pth").exists()
-    assert_same(undisturbed, finished(make_spec(WORDS), data, tmp_path / "run"))
+            engine.train(spec, data, run)
+    assert (run / "checkpoints" / "update_00000004.pth").exists()
+    argv = [sys.executable, "-c", RESUME, json.dumps(spec), str(data), str(run)]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("found "))[6:])
+    assert set(found.pop("sources")) == {path for path in run_sources(spec) if path.startswith("plugins/")}
+    assert_same(undisturbed, found | left_by(run))
 
 
 def test_written_config_trains_alone_with_the_packages_tool(undisturbed, data, tmp_path):
@@ -221,6 +248,21 @@ def test_a_palette_of_another_length_is_one_line(data, tmp_path):
     seal(folder, "tiny", {}, facts)
     with pytest.raises(UserError, match="palette has 1 colours for 3 classes"):
         engine.check_data(make_spec(), folder)
+
+
+def test_the_paper_recipe_trains_a_step_and_keeps_the_packages_schedule(data):
+    """A whole ResNet-50 of mmseg's own config, cut to small crops; 255 and three classes of the data."""
+    recipe = yaml.safe_load((STUDY / "configs" / "segmentation-paper.yaml").read_text())
+    spec = make_spec() | recipe | {"scale": "paper", "model": {"attention": {"terms": "0010"}}}
+    spec["measure"] = {"height": 65, "width": 65, "batch": 2}
+    cfg = engine.build_config(spec, data)
+    assert cfg.model.pretrained == "open-mmlab://resnet50_v1c" and cfg.model.test_cfg.mode == "slide"
+    assert [(s["type"], s["end"]) for s in cfg.param_scheduler] == [("PolyLR", 40000)]
+    assert cfg.model.decode_head.num_classes == cfg.model.auxiliary_head.num_classes == len(CLASSES)
+    model, inference, train_step = engine.measured_model(spec, data)
+    assert inference().shape == (2, 3, 9, 9)
+    train_step()
+    assert model.decode_head.between.gamma.grad is not None
 
 
 def test_two_operators_in_one_place_are_one_line(data):

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from analysis import collect, figures, loading, operators, pictures, publish
+from plugins.runner import inputs
 from tests.unit import analysis_samples as samples
 
 E2 = {"terms": "0100", "kv_stride": 1}
@@ -106,3 +107,11 @@ def test_publishing_takes_the_pictures_along(tmp_path):
     copies = publish.copy_pictures(tmp_path / "mini", tmp_path / "published/mini", None)
     assert [path.name for path in copies] == ["attention_segmentation.png", "predictions_detection.png"]
     assert all(path.is_file() for path in copies)
+
+
+def test_the_workflow_asks_for_the_figures_that_there_are():
+    ablations = loading.load_ablations(loading.Path("experiments"))
+    for study in {study for study, _ in ablations}:
+        mine = [a for a in ablations.values() if a.study == study]
+        assert inputs.picture_figures(study) == sorted(pictures.names(mine)), study
+    assert "attention_segmentation" in inputs.picture_figures("spatial_attention")

@@ -38,14 +38,7 @@ GPUS_PER_RUN = int(config["device"] == "cuda" or (config["device"] == "auto" and
 # Figures that every study has; a study's rules.smk may add its own kinds.
 FIGURES = {study: ["tradeoff", "differences"] for study in ALL_STUDIES}
 # Figures made of the pictures that runs leave; published results hold copies of them.
-PICTURES = {
-    study: [
-        f"{kind}_{task}"
-        for task in inputs.tasks(study, {"detection", "segmentation"})
-        for kind in ("predictions", "attention")
-    ]
-    for study in ALL_STUDIES
-}
+PICTURES = {study: inputs.picture_figures(study) for study in ALL_STUDIES}
 ANALYSIS = sorted(str(path) for path in Path("analysis").glob("*.py"))
 
 
