@@ -24,6 +24,7 @@ from plugins.runner.cost import cost
 from plugins.runner.errors import UserError
 from plugins.runner.measure import meta_device
 
+CLASSES = ["a", "b", "c", "d", "e"]
 # `python -m analysis.cost` counts them all; these have one of each kind.
 AA_MODELS = (
     "SE-Wide-ResNet-28-10",
@@ -238,15 +239,15 @@ def test_a_pyramid_takes_the_backbone_alone():
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """Two classes of noise, dark and bright, 32 x 32."""
+    """Five classes of noise, darker and brighter, 32 x 32."""
     folder, rng = tmp_path_factory.mktemp("tiny") / "data", np.random.default_rng(0)
     for split in ("train", "val", "test"):
-        for name, low in (("dark", 0), ("bright", 100)):
+        for low, name in zip((0, 25, 50, 75, 100), CLASSES, strict=True):
             (folder / "classes" / split / name).mkdir(parents=True)
-            for number in range(4):
+            for number in range(2):
                 pixels = rng.integers(low, low + 150, (32, 32, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / "classes" / split / name / f"{number}.png")
-    seal(folder, "tiny", {}, {"classes": ["dark", "bright"], "class_size": [32, 32], "counts": {}, "skipped": {}})
+    seal(folder, "tiny", {}, {"classes": CLASSES, "class_size": [32, 32], "counts": {}, "skipped": {}})
     return folder
 
 
