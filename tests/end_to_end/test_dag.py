@@ -182,6 +182,7 @@ def test_a_clone_draws_the_published_figures_without_training(finished, fresh):
     ],
 )
 def test_a_wrong_word_on_the_command_line_is_one_line(fresh, config, words):
+    (fresh.root / "experiments/muse/configs/translation-paper.yaml").unlink()
     done = fresh.snakemake("-n", config=config)
     assert done.returncode != 0
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
@@ -195,6 +196,22 @@ def test_data_that_is_not_there_is_one_line(fresh):
     )
     assert done.returncode != 0
     assert "data_root /nowhere: no such folder" in done.stdout + done.stderr
+
+
+def test_missing_originals_are_fetched_only_when_asked(fresh):
+    """The command of the rule, and that asking for it is no reason to prepare data again."""
+    call = ("-np", "results/data/small/multi30k_de_en/manifest.json")
+    config = ("scale=small", "studies=[muse]", "data_root=/nowhere")
+    assert "--fetch" not in fresh.snakemake(*call, config=config).stdout
+    asked = fresh.snakemake(*call, config=(*config, "fetch=true")).stdout
+    assert "/multi30k_de_en --data-root /nowhere --fetch --params" in asked
+    done = fresh.snakemake(*call, config=(*config, "fetch=perhaps"))
+    assert "error: configuration: fetch: 'perhaps' does not fit" in done.stderr
+
+
+def test_fetching_prepares_nothing_again(finished):
+    assert finished.planned(config=("fetch=true",)) == set()
+    assert "prepare_data" not in finished.snakemake("-n", config=("fetch=true",)).stdout
 
 
 def test_an_altered_data_file_stops_the_run(fresh):
