@@ -10,30 +10,46 @@ from pathlib import Path
 
 from plugins.runner import sources, state
 from plugins.runner.errors import UserError
-from plugins.runner.spec import EXPERIMENTS, Run, read_yaml, studies
+from plugins.runner.spec import EXPERIMENTS, Run, data_folder, read_yaml, studies
 
 
-def dataset_sources(name: str) -> list[str]:
-    """The files that preparing a data set imports."""
+def dataset_name(scale: str, folder: str, wanted: list[str]) -> str:
+    """The name of the data set of a folder below results/data/<scale>."""
+    return _dataset(scale, folder, wanted)["name"]
+
+
+def dataset_values(scale: str, folder: str, wanted: list[str]) -> list[str]:
+    """Its parameters as key=value words."""
+    data = _dataset(scale, folder, wanted)
+    return [f"{key}={json.dumps(value)}" for key, value in data.items() if key != "name"]
+
+
+def dataset_sources(scale: str, folder: str, wanted: list[str]) -> list[str]:
+    """The files that preparing it imports."""
+    name = dataset_name(scale, folder, wanted)
     module = f"plugins.datasets.{name}"
     if sources.module_file(module) is None:
         raise UserError(f"data.name: no data set '{name}'; there must be a file plugins/datasets/{name}.py")
     return list(sources.closure(frozenset({"plugins.datasets.__main__", module})))
 
 
-def data_parameters(scale: str, name: str, wanted: list[str]) -> list[str]:
-    """The parameters of a data set as key=value words. Recipes of one scale that share it must agree on them."""
+def _dataset(scale: str, folder: str, wanted: list[str]) -> dict:
+    """What the recipes of one scale say of the data set of a folder; those that share it must agree."""
     found: dict[str, dict] = {}
     for study in wanted:
         for path in sorted((EXPERIMENTS / study / "configs").glob(f"*-{scale}.yaml")):
             data = read_yaml(path).get("data", {})
-            if data.get("name") == name:
-                found[str(path)] = {key: value for key, value in data.items() if key != "name"}
+            if "name" in data and data_folder(data) == folder:
+                found[str(path)] = data
+    if not found:
+        raise UserError(
+            f"results/data/{scale}/{folder}: no recipe of {', '.join(wanted)} at scale {scale} has such data"
+        )
     first, *others = found.items()
     for path, values in others:
         if values != first[1]:
-            raise UserError(f"{path}: data '{name}' differs from {first[0]}; the runs share it, so make them equal")
-    return [f"{key}={json.dumps(value)}" for key, value in first[1].items()]
+            raise UserError(f"{path}: data '{folder}' differs from {first[0]}; the runs share it, so make them equal")
+    return first[1]
 
 
 def expected(runs: list[Run]) -> list[dict]:

@@ -221,9 +221,15 @@ def _number(seed: Any) -> Any:
     return int(seed) if isinstance(seed, str) and seed.isdecimal() else seed
 
 
+def flag(value: Any) -> Any:
+    """snakemake reads the value of --config fetch=true as text."""
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
 def runs_table(config: dict) -> list[Run]:
     """The runs that a configuration asks for, in the order of the files. Raises UserError on any fault of a file."""
     config = config | {"seeds": [_number(seed) for seed in config.get("seeds") or []]}
+    config["fetch"] = flag(config.get("fetch", False))
     validate(config, "config", Path("configuration"))
     table = []
     for study in config["studies"]:
@@ -270,6 +276,12 @@ def recipe(study: str, task: str, scale: str) -> dict:
     content = read_yaml(path)
     validate(content, "recipe", path)
     return content
+
+
+def data_folder(data: dict) -> str:
+    """The folder of a recipe's data set below results/data/<scale>: its name, and its languages where it has them."""
+    languages = [data[key] for key in ("source", "target") if key in data]
+    return "_".join([data["name"], *languages])
 
 
 def resolve(scale: str, study: str, ablation: str, arm: str, seed: int) -> dict:

@@ -202,6 +202,22 @@ def test_data_that_is_not_there_is_one_line(fresh):
     assert "data_root /nowhere: no such folder" in done.stdout + done.stderr
 
 
+def test_missing_originals_are_fetched_only_when_asked(fresh):
+    """The command of the rule, and that asking for it is no reason to prepare data again."""
+    call = ("-np", "results/data/small/multi30k_de_en/manifest.json")
+    config = ("scale=small", "studies=[muse]", "data_root=/nowhere")
+    assert "--fetch" not in fresh.snakemake(*call, config=config).stdout
+    asked = fresh.snakemake(*call, config=(*config, "fetch=true")).stdout
+    assert "/multi30k_de_en --data-root /nowhere --fetch --params" in asked
+    done = fresh.snakemake(*call, config=(*config, "fetch=perhaps"))
+    assert "error: configuration: fetch: 'perhaps' does not fit" in done.stderr
+
+
+def test_fetching_prepares_nothing_again(finished):
+    assert finished.planned(config=("fetch=true",)) == set()
+    assert "prepare_data" not in finished.snakemake("-n", config=("fetch=true",)).stdout
+
+
 def test_an_altered_data_file_stops_the_run(fresh):
     assert fresh.snakemake("results/data/mini/mini_translation/manifest.json").returncode == 0
     text = fresh.root / "results/data/mini/mini_translation/text/test.velu"

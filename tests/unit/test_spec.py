@@ -8,7 +8,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plugins.runner import spec
+from plugins.runner import inputs, spec
 from plugins.runner.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -181,3 +181,22 @@ def test_every_ablation_of_the_suite_resolves(monkeypatch):
         for run in table:
             ablation, arm = run.home
             assert spec.resolve(scale, run.study, ablation, arm, 1)["engine"]
+
+
+def test_the_languages_of_a_data_set_are_part_of_its_folder(toy):
+    assert spec.data_folder({"name": "mini_translation", "sentences": 100}) == "mini_translation"
+    assert spec.data_folder({"name": "multi30k", "source": "de", "target": "en"}) == "multi30k_de_en"
+
+
+def test_recipes_share_a_data_set_only_when_they_agree(toy):
+    root = toy()
+    assert inputs.dataset_values("mini", "mini_translation", ["toy"]) == ["sentences=100"]
+    other = root / "experiments/toy/configs/other-mini.yaml"
+    other.write_text(RECIPE.replace("sentences: 100", "sentences: 100, source: b, target: a"))
+    assert inputs.dataset_values("mini", "mini_translation", ["toy"]) == ["sentences=100"]
+    assert inputs.dataset_name("mini", "mini_translation_b_a", ["toy"]) == "mini_translation"
+    other.write_text(RECIPE.replace("sentences: 100", "sentences: 99"))
+    with pytest.raises(UserError, match=r"translation-mini\.yaml: data 'mini_translation' differs from .*other-mini"):
+        inputs.dataset_values("mini", "mini_translation", ["toy"])
+    with pytest.raises(UserError, match="no recipe of toy at scale mini has such data"):
+        inputs.dataset_sources("mini", "mini_translatoin", ["toy"])

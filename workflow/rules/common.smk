@@ -35,6 +35,8 @@ ALL_STUDIES = experiments.studies()
 RUN_AT = {run.metrics: run for run in RUNS}
 PUBLISHED = inputs.published()
 GPUS_PER_RUN = int(config["device"] == "cuda" or (config["device"] == "auto" and bool(device.visible())))
+# Not among the params of its rule: whether a file was downloaded does not change the data.
+FETCH = "--fetch" if experiments.flag(config["fetch"]) else ""
 # Figures that every study has; a study's rules.smk may add its own kinds.
 FIGURES = {study: ["tradeoff", "differences"] for study in ALL_STUDIES}
 # Figures made of the pictures that runs leave; published results hold copies of them.
@@ -64,9 +66,14 @@ def spec_of(wildcards):
     )
 
 
-def data_parameters(wildcards):
-    """The parameters of a data set, as the recipes of this scale give them."""
-    return or_one_line(inputs.data_parameters, wildcards.scale, wildcards.dataset, STUDIES)
+def data_manifest(wildcards):
+    """The manifest of the data that a training job reads."""
+    return f"results/data/{wildcards.scale}/{experiments.data_folder(spec_of(wildcards)['data'])}/manifest.json"
+
+
+def of_dataset(look_up):
+    """`look_up` of the data set of a folder, as the recipes of this scale give it."""
+    return lambda wildcards: or_one_line(look_up, wildcards.scale, wildcards.dataset, STUDIES)
 
 
 def wanted_metrics(study=None):

@@ -1,7 +1,7 @@
 rule prepare_data:
     """Generate a mini data set, or check and convert a public one."""
     input:
-        sources=lambda w: inputs.dataset_sources(w.dataset),
+        sources=of_dataset(inputs.dataset_sources),
     output:
         manifest="results/data/{scale}/{dataset}/manifest.json",
     log:
@@ -10,8 +10,9 @@ rule prepare_data:
         "../../environment.yml"
     params:
         folder=subpath(output.manifest, parent=True),
-        values=data_parameters,
+        name=of_dataset(inputs.dataset_name),
+        values=of_dataset(inputs.dataset_values),
         root=[] if config["data_root"] is None else ["--data-root", config["data_root"]],
     shell:
-        "python -m plugins.datasets {wildcards.dataset} {params.folder:q} {params.root:q} --params {params.values:q}"
-        " &> {log:q}"
+        "python -m plugins.datasets {params.name} {params.folder:q} {params.root:q} {FETCH}"
+        " --params {params.values:q} &> {log:q}"

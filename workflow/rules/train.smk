@@ -1,7 +1,7 @@
 rule train:
     """Train, evaluate and measure one arm with one seed; a killed run goes on from its last checkpoint."""
     input:
-        data=lambda w: f"results/data/{w.scale}/{spec_of(w)['data']['name']}/manifest.json",
+        data=data_manifest,
         sources=lambda w: or_one_line(sources.run_sources, spec_of(w)),
     output:
         metrics="results/runs/{scale}/{study}/{ablation}/{arm}/seed{seed}/metrics.json",
