@@ -3,6 +3,7 @@
 #   snakemake --cores all                    what experiments/config.yaml says: the mini scale, core arms
 #   snakemake --cores all muse               one study
 #   snakemake --cores all figures            tables and figures of the published results, without training
+#   snakemake --cores all costs              parameters and multiply-adds at paper size beside the printed ones
 #   snakemake --report report.html           one offline page after a run
 configfile: "experiments/config.yaml"
 
@@ -43,6 +44,12 @@ rule figures:
         [f"results/published/{scale}/report.html" for scale in PUBLISHED],
 
 
+rule costs:
+    """Parameters and multiply-adds of every arm and model at paper size, beside the printed ones."""
+    input:
+        expand("results/paper/cost/{study}.md", study=ALL_STUDIES),
+
+
 rule report:
     """The report of the configuration's scale."""
     input:
@@ -54,6 +61,7 @@ rule report:
 
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/measure.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/report.smk"
 
