@@ -512,6 +512,7 @@ def _settings(spec: dict, data: Path) -> dict:
         "dropout": spec["model"]["dropout"],
         "share_embeddings": train["share_embeddings"],
         "subword": manifest.get("subword"),
+        "dictionary_types": manifest.get("counts", {}).get("types"),
     }
 
 
