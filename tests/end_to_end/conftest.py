@@ -40,6 +40,13 @@ TINY = {
         "train": SHORT,
         "measure": {"height": 64, "width": 64, "batch": 1},
     },
+    "coatnet/configs/classification-mini.yaml": {
+        "data": SHAPES,
+        "model": {"coatnet": {"widths": [8, 8, 16, 32, 32], "blocks": {"C-C-T-T": [1, 1, 1, 1, 1]}}},
+        "train": {**SHORT, "score_every": 1},
+        "measure": {"height": 64, "width": 64, "batch": 2},
+    },
+    "config.yaml": {"studies": ["muse", "spatial_attention", "coatnet"]},
 }
 ABLATIONS = {
     "muse/tiny": {
@@ -75,6 +82,13 @@ ABLATIONS = {
         "task": "segmentation",
         "baseline": "0100",
         "arms": {"0100": {"priority": "core", "set": {"attention": {"terms": "0100", "kv_stride": 2}}}},
+    },
+    "coatnet/tiny": {
+        "title": "One arm",
+        "paper": "none",
+        "task": "classification",
+        "baseline": "pre",
+        "arms": {"pre": {"priority": "core", "set": {"coatnet": {"relative": "pre"}}}},
     },
 }
 

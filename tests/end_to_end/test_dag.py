@@ -16,7 +16,8 @@ TRANSFORMER, MUSE = "muse/tiny/transformer/seed1", "muse/tiny/muse/seed1"
 ATTENTION = "spatial_attention/tiny/0010/seed1"
 SENTENCES = "spatial_attention/tiny_translation/0110/seed1"
 MASKS = "spatial_attention/tiny_segmentation/0100/seed1"
-RUNS = (TRANSFORMER, MUSE, ATTENTION, SENTENCES, MASKS)
+CLASSES = "coatnet/tiny/pre/seed1"
+RUNS = (TRANSFORMER, MUSE, ATTENTION, SENTENCES, MASKS, CLASSES)
 
 
 @contextmanager
@@ -95,6 +96,8 @@ def test_the_declared_sources_are_those_that_a_run_imports(finished, monkeypatch
         ("plugins/operators/generalized_attention.py", {ATTENTION, SENTENCES, MASKS}),
         ("plugins/operators/generalized_attention_1d.py", {SENTENCES}),
         ("plugins/openmm_ext/segmentation.py", {MASKS}),
+        ("plugins/operators/coatnet.py", {CLASSES}),
+        ("plugins/runner/openmm_engine.py", {ATTENTION, MASKS, CLASSES}),
         ("plugins/runner/fairseq_engine.py", {TRANSFORMER, MUSE, SENTENCES}),
         ("plugins/runner/measure.py", set(RUNS)),
         ("plugins/operators/acmix.py", set()),
