@@ -21,27 +21,27 @@ PARTS = [
     "requirements.lock",
 ]
 TRANSLATION = {
-    "data": {"name": "mini_translation", "sentences": 400, "valid": 20, "test": 20},
     "model": {"layers": 1, "width": 16, "ffn_width": 16, "heads": 2},
     "train": {"updates": 4, "max_tokens": 400, "warmup": 1, "save_every": 2, "log_every": 1},
 }
-SHAPES = {"name": "mini_shapes", "train": 8, "val": 4, "test": 4, "per_class": 2}
+# Runs share a data set, so every recipe gets it as small.
+DATA = {
+    "mini_translation": {"sentences": 400, "valid": 20, "test": 20},
+    "mini_shapes": {"train": 8, "val": 4, "test": 4, "per_class": 2},
+}
 SHORT = {"updates": 2, "batch": 2, "warmup": 1, "log_every": 1, "checkpoint_every": 1}
 TINY = {
     "muse/configs/translation-mini.yaml": TRANSLATION,
     "spatial_attention/configs/translation-mini.yaml": TRANSLATION,
     "spatial_attention/configs/detection-mini.yaml": {
-        "data": SHAPES,
         "train": SHORT,
         "measure": {"height": 64, "width": 64, "batch": 1, "proposals": 10},
     },
     "spatial_attention/configs/segmentation-mini.yaml": {
-        "data": SHAPES,
         "train": SHORT,
         "measure": {"height": 64, "width": 64, "batch": 1},
     },
     "coatnet/configs/classification-mini.yaml": {
-        "data": SHAPES,
         "model": {"coatnet": {"widths": [8, 8, 16, 32, 32], "blocks": {"C-C-T-T": [1, 1, 1, 1, 1]}}},
         "train": {**SHORT, "score_every": 1},
         "measure": {"height": 64, "width": 64, "batch": 2},
@@ -116,7 +116,7 @@ class Project:
         paths = {word.strip(",") for line in done.stdout.splitlines() if "output:" in line for word in line.split()}
         return {str(Path(p).parent.relative_to("results/runs/mini")) for p in paths if p.endswith("/metrics.json")}
 
-    def edit(self, path: str, change) -> None:
+    def edit(self, path: str | Path, change) -> None:
         file = self.root / path
         content = yaml.safe_load(file.read_text())
         change(content)
@@ -133,6 +133,8 @@ def make_project(root: Path) -> Project:
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(source, root / part, ignore=ignore) if source.is_dir() else shutil.copy(source, root / part)
     project = Project(root)
+    for path in sorted((root / "experiments").glob("*/configs/*-mini.yaml")):
+        project.edit(path.relative_to(root), lambda content: content["data"].update(DATA[content["data"]["name"]]))
     for path, change in TINY.items():
         project.edit(f"experiments/{path}", lambda content, change=change: _lay_over(content, change))
     for study in {name.split("/")[0] for name in ABLATIONS}:
@@ -147,7 +149,7 @@ def make_project(root: Path) -> Project:
 
 def _lay_over(content: dict, change: dict) -> None:
     for key, value in change.items():
-        if isinstance(value, dict) and key != "data":
+        if isinstance(value, dict):
             _lay_over(content.setdefault(key, {}), value)
         else:
             content[key] = value
