@@ -247,7 +247,8 @@ def data(tmp_path_factory) -> Path:
             for number in range(2):
                 pixels = rng.integers(low, low + 150, (32, 32, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / "classes" / split / name / f"{number}.png")
-    seal(folder, "tiny", {}, {"classes": CLASSES, "class_size": [32, 32], "counts": {}, "skipped": {}})
+    facts = {"classes": CLASSES, "class_size": [32, 32], "size": [96, 96], "mask_classes": ["none", *CLASSES]}
+    seal(folder, "tiny", {}, {**facts, "counts": {}, "skipped": {}})
     return folder
 
 
@@ -281,6 +282,26 @@ def test_an_arm_trains_and_is_scored(study, ablation, arm, words, data, tmp_path
         assert lines[-1]["path_scales"] == [list(row) for row in scales] and scales[0][1] != [0.5, 0.5]
     else:
         assert scored["details"] == {}
+
+
+@pytest.mark.parametrize(
+    ("study", "ablation", "arm", "kind", "layers"),
+    [
+        ("aaconv", "retinanet", "se", AAConv, 0),
+        ("aaconv", "retinanet", "aa+relative", AAConv, 13),
+        ("acmix", "retinanet", "free", ACmix, 8),
+        ("acmix", "semantic_fpn", "attention", ACmix, 8),
+    ],
+)
+def test_dense_tasks_train_a_step(study, ablation, arm, kind, layers, data):
+    spec = experiments.resolve("mini", study, ablation, arm, 1)
+    spec["measure"] |= {"batch": 1}
+    model, inference, train_step = engine.measured_model(spec, data)
+    inference()
+    train_step()
+    found = [module for module in model.backbone.modules() if isinstance(module, kind)]
+    assert len(found) == layers
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.backbone.parameters())
 
 
 @pytest.mark.parametrize("study", ["aaconv", "acmix"])
