@@ -52,7 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{options.out}: {options.name}, {json.dumps(manifest['counts'])}, checksum {manifest['checksum'][:12]}")
+    told = [f"{key} {json.dumps(manifest[key])}" for key in ("counts", "skipped", "noted") if manifest.get(key)]
+    print(f"{options.out}: {options.name}, {', '.join(told)}, checksum {manifest['checksum'][:12]}")
     return 0
 
 

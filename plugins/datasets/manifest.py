@@ -19,7 +19,8 @@ from plugins.runner.errors import UserError
 
 MANIFEST = "manifest.json"
 # What a data folder may hold. A folder with anything else at its top is somebody's own and is not replaced.
-OWN_NAMES = {MANIFEST, "text", "bin", "images", "annotations", "masks", "classes", "subword.model", "subword.vocab"}
+OWN_NAMES = {MANIFEST, "text", "bin", "subword.codes", "subword.model", "subword.vocab"}
+OWN_NAMES |= {"images", "annotations", "masks", "classes"}
 
 
 def file_sha256(path: Path) -> str:

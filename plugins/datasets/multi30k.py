@@ -5,14 +5,14 @@ Splits: train, valid (val), test (test_2016_flickr) and test2017 (test_2017_flic
 other splits stay whole, so that scores compare. Each original file is checked against its SHA-256.
 """
 
-import gzip
 import io
-import zlib
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
-from plugins.datasets.binarise import binarise
 from plugins.datasets.manifest import file_sha256
 from plugins.datasets.originals import download, folder_of, missing
+from plugins.datasets.parallel import Corpus, Limits, aligned, cleaned, language_pair
 from plugins.datasets.prepare import Source, check_range
 from plugins.runner.errors import UserError
 
@@ -38,92 +38,28 @@ SHA256 = {
 
 def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes text/, bin/ and subword.model into `folder`; returns the facts of the manifest."""
-    languages = _languages(params)
+    languages = language_pair("multi30k", params, ("de", "en", "fr"))
     check_range("multi30k", params, "vocabulary", 100, 32000)
     check_range("multi30k", params, "longest", 1, 1000)
-    originals = folder_of(source, "multi30k", ORIGIN)
-    (folder / "text").mkdir()
-    counts, skipped, kept = {}, {"empty": 0, "too_long": 0}, {}
+    corpus = Corpus(folder, "multi30k", languages, SPLITS)
+    corpus.write(_sentences(corpus, folder_of(source, "multi30k", ORIGIN), params, source.fetch))
+    encode = _subwords(folder, chain.from_iterable(corpus.train_pairs()), params["vocabulary"])
+    whole = {split: original for split, original in SPLITS.items() if split != "train"}
+    return corpus.finish(encode, subword="sentencepiece", tokenise="13a", joined=True, whole=whole)
+
+
+def _sentences(corpus: Corpus, originals: Path, params: dict, fetch: bool):
+    """(split, source sentence, target sentence), the training split cleaned."""
     for split, original in SPLITS.items():
-        paths = [_original(originals, f"{original}.{language}.gz", source.fetch) for language in languages]
+        paths = [_original(originals, f"{original}.{language}.gz", fetch) for language in corpus.languages]
         pairs = aligned(*paths)
+        if split == "train":
+            pairs = cleaned(pairs, Limits(longest=params["longest"]), corpus.skipped)
+        for pair in pairs:
+            yield split, *(line.lower() if params["lowercase"] else line for line in pair)
         for path in paths:
             _check_sha256(path)
-        if params["lowercase"]:
-            pairs = [(left.lower(), right.lower()) for left, right in pairs]
-        if split == "train":
-            pairs, skipped = usable(pairs, params["longest"])
-        counts[split] = len(pairs)
-        kept[split] = pairs
-        for language, lines in zip(languages, zip(*pairs, strict=True), strict=True):
-            text = "".join(f"{line}\n" for line in lines)
-            (folder / "text" / f"{split}.{language}").write_text(text, encoding="utf-8")
-    encode = _subwords(folder, [line for pair in kept["train"] for line in pair], params["vocabulary"])
-    types = binarise(folder / "text", folder / "bin", *languages, list(SPLITS), joined=True, encode=encode)
-    return {
-        "task": "translation",
-        "source_lang": languages[0],
-        "target_lang": languages[1],
-        "subword": "sentencepiece",
-        "tokenise": "13a",
-        "counts": {**counts, "types": types},
-        "skipped": skipped,
-    }
-
-
-def read_lines(path: Path) -> list[str]:
-    """The lines of a gzip file of UTF-8 text; UserError names the file, and the line where the encoding is wrong."""
-    try:
-        content = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: not a whole gzip file ({error}); fetch the original again") from error
-    lines = content.split(b"\n")
-    if lines[-1] == b"":
-        lines.pop()
-    decoded = []
-    for number, line in enumerate(lines, 1):
-        try:
-            decoded.append(line.decode("utf-8").rstrip("\r"))
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: line {number} is not UTF-8; fetch the original again") from error
-    return decoded
-
-
-def aligned(left: Path, right: Path) -> list[tuple[str, str]]:
-    """Sentence pairs of two files; UserError where they have no lines or not equally many."""
-    lefts, rights = read_lines(left), read_lines(right)
-    if len(lefts) != len(rights):
-        raise UserError(
-            f"{left} has {len(lefts)} lines, {right.name} has {len(rights)}; line N of both must be one pair"
-        )
-    if not lefts:
-        raise UserError(f"{left}: no lines; fetch the original again")
-    return list(zip(lefts, rights, strict=True))
-
-
-def usable(pairs: list[tuple[str, str]], longest: int) -> tuple[list[tuple[str, str]], dict[str, int]]:
-    """(pairs with 1 to `longest` words on both sides, how many were left out and why)"""
-    skipped = {"empty": 0, "too_long": 0}
-    kept = []
-    for pair in pairs:
-        lengths = [len(line.split()) for line in pair]
-        if min(lengths) == 0:
-            skipped["empty"] += 1
-        elif max(lengths) > longest:
-            skipped["too_long"] += 1
-        else:
-            kept.append(pair)
-    return kept, skipped
-
-
-def _languages(params: dict) -> list[str]:
-    languages = [params["source"], params["target"]]
-    for key in ("source", "target"):
-        if params[key] not in ("de", "en", "fr"):
-            raise UserError(f"data set multi30k: {key}={params[key]!r} must be one of de, en, fr")
-    if languages[0] == languages[1]:
-        raise UserError(f"data set multi30k: source and target are both {languages[0]!r}; they must differ")
-    return languages
+            corpus.record(path)
 
 
 def _original(folder: Path, name: str, fetch: bool) -> Path:
@@ -141,7 +77,7 @@ def _check_sha256(path: Path) -> None:
         raise UserError(f"{path}: SHA-256 is {found}, not the pinned {SHA256[path.name]}; fetch the original again")
 
 
-def _subwords(folder: Path, lines: list[str], vocabulary: int):
+def _subwords(folder: Path, lines: Iterable[str], vocabulary: int):
     """Trains one BPE for both languages, saves subword.model and returns line -> pieces. One thread: the result is a
     function of the lines. Lines go in by iterator, because the model would store the name of a file."""
     import sentencepiece

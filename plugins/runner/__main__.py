@@ -56,7 +56,7 @@ def _guarded(spec: dict, data: Path, run_dir: Path, wanted: str) -> int:
     (run_dir / "metrics.json").unlink(missing_ok=True)
     with (run_dir / "train.log").open("a", buffering=1) as log:
         try:
-            with device.take(wanted) as kind, _all_output_to(log):
+            with device.take(wanted, spec["train"].get("gpus", 1)) as kind, _all_output_to(log):
                 metrics = _run(spec, data, run_dir, kind)
                 state.write_json(run_dir / "metrics.json", metrics)
         except KeyboardInterrupt:

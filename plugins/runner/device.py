@@ -1,4 +1,4 @@
-"""Hands out accelerators: a run takes the first device that no other run on this machine holds."""
+"""Hands out accelerators: a run takes the first devices that no other run on this machine holds."""
 
 from __future__ import annotations
 
@@ -21,35 +21,51 @@ def visible() -> list[str]:
 
 
 @contextlib.contextmanager
-def take(wanted: str):
-    """Yields "cpu" or "cuda" for `wanted` = auto | cpu | cuda; a CUDA device is this process's own until it ends.
+def take(wanted: str, count: int = 1):
+    """Yields "cpu" or "cuda" for `wanted` = auto | cpu | cuda; `count` CUDA devices are this process's own.
 
     Must come before torch starts CUDA: the device is chosen through CUDA_VISIBLE_DEVICES.
     """
     devices = [] if wanted == "cpu" else visible()
+    if 1 < count > len(devices):
+        raise UserError(
+            f"train.gpus: the recipe trains on {count} GPUs and {len(devices)} can be had; lower it and raise "
+            "train.update_freq by as much"
+        )
     if not devices:
         if wanted == "cuda":
             raise UserError("device: cuda was asked for and no GPU is visible; use device=cpu or a machine with a GPU")
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         yield "cpu"
         return
-    with _lock_one(devices) as device:
-        os.environ["CUDA_VISIBLE_DEVICES"] = device
+    with _lock(devices, count) as held:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(held)
         yield "cuda"
 
 
 @contextlib.contextmanager
-def _lock_one(devices: list[str]):
-    folder = Path(tempfile.gettempdir())
+def _lock(devices: list[str], count: int):
+    """Waits until `count` of the devices are free together; it never holds fewer, or two runs could wait for ever."""
     while True:
-        for device in devices:
-            handle = (folder / f"convattn-gpu-{device.replace('/', '-')}.{os.getuid()}.lock").open("a")
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                handle.close()
-                continue
-            with handle:
-                yield device
+        with contextlib.ExitStack() as stack:
+            held: list[str] = []
+            for device in devices:
+                if len(held) < count and _free(device, stack):
+                    held.append(device)
+            if len(held) == count:
+                yield held
                 return
         time.sleep(5)
+
+
+def _free(device: str, stack: contextlib.ExitStack) -> bool:
+    """Whether the device could be locked; it is until `stack` ends."""
+    folder = Path(tempfile.gettempdir())
+    handle = (folder / f"convattn-gpu-{device.replace('/', '-')}.{os.getuid()}.lock").open("a")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.close()
+        return False
+    stack.enter_context(handle)
+    return True

@@ -38,6 +38,7 @@ NATS = math.log(2)
 TRAIN_DEFAULTS = {
     "update_freq": 1,
     "lr_scheduler": "inverse_sqrt",
+    "lr_period": None,
     "warmup_init_lr": 1e-7,
     "adam_betas": [0.9, 0.98],
     "weight_decay": 0.0,
@@ -229,6 +230,7 @@ def _arguments(spec: dict, manifest: dict, data: Path, run_dir: Path) -> list[st
         "lr-scheduler": train["lr_scheduler"],
         "warmup-updates": train["warmup"],
         "warmup-init-lr": train["warmup_init_lr"],
+        **_schedule(train),
         "max-tokens": train["max_tokens"],
         "update-freq": train["update_freq"],
         "max-update": train["updates"],
@@ -260,6 +262,13 @@ def _arguments(spec: dict, manifest: dict, data: Path, run_dir: Path) -> list[st
     if not torch.cuda.is_available():
         arguments.append("--cpu")
     return arguments
+
+
+def _schedule(train: dict) -> dict:
+    """What the cosine schedule needs more: it falls from `lr` to where its warm-up began, over `lr_period` updates."""
+    if train["lr_scheduler"] != "cosine":
+        return {}
+    return {"lr-period-updates": train["lr_period"], "min-lr": train["warmup_init_lr"]}
 
 
 def _model_options(model: dict, train: dict) -> dict:
@@ -367,6 +376,10 @@ def _train_knobs(spec: dict) -> dict:
         )
     if knobs["share_embeddings"] not in SHARING:
         raise UserError(f"train.share_embeddings: {knobs['share_embeddings']!r} must be one of {', '.join(SHARING)}")
+    if knobs["lr_scheduler"] not in ("inverse_sqrt", "cosine"):
+        raise UserError(f"train.lr_scheduler: {knobs['lr_scheduler']!r} must be one of inverse_sqrt, cosine")
+    if (knobs["lr_scheduler"] == "cosine") != (knobs["lr_period"] is not None):
+        raise UserError("train.lr_period: the updates of a cosine after its warm-up; set it with lr_scheduler: cosine")
     return knobs
 
 
@@ -507,8 +520,9 @@ def _losses(state: dict) -> dict:
 def _settings(spec: dict, data: Path) -> dict:
     train, manifest = _train_knobs(spec), _manifest(data)
     keys = ("updates", "max_tokens", "update_freq", "lr", "lr_scheduler", "warmup", "label_smoothing", "weight_decay")
+    rare = [key for key in ("gpus", "lr_period") if train[key] != TRAIN_DEFAULTS[key]]
     return {
-        **{key: train[key] for key in keys},
+        **{key: train[key] for key in (*keys, *rare)},
         "dropout": spec["model"]["dropout"],
         "share_embeddings": train["share_embeddings"],
         "subword": manifest.get("subword"),
@@ -522,7 +536,7 @@ def _target_tokens_per_update(task, train: dict) -> float:
     dataset = task.dataset("train")
     indices = dataset.ordered_indices()
     batches = dataset.batch_by_size(indices, max_tokens=train["max_tokens"], required_batch_size_multiple=1)
-    return round(int(dataset.tgt_sizes.sum()) / math.ceil(len(batches) / train["update_freq"]), 1)
+    return round(int(dataset.tgt_sizes.sum()) / math.ceil(len(batches) / (train["update_freq"] * train["gpus"])), 1)
 
 
 def _average(folder: Path, spec: dict) -> tuple[Path, int]:

@@ -24,6 +24,11 @@ def dataset_values(scale: str, folder: str, wanted: list[str]) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in data.items() if key != "name"]
 
 
+def dataset_workers(scale: str, folder: str, wanted: list[str]) -> int:
+    """How many processes prepare it."""
+    return _dataset(scale, folder, wanted).get("workers", 1)
+
+
 def dataset_sources(scale: str, folder: str, wanted: list[str]) -> list[str]:
     """The files that preparing it imports."""
     name = dataset_name(scale, folder, wanted)

@@ -11,11 +11,13 @@ import torch
 from fairseq import tasks, utils
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY, MODEL_DATACLASS_REGISTRY
+from fairseq.optim import build_optimizer
+from fairseq.optim.lr_scheduler import build_lr_scheduler
 from omegaconf import OmegaConf
 
 from plugins.runner import fairseq_engine
 from plugins.runner.errors import UserError
-from plugins.runner.spec import arm_specs, resolve
+from plugins.runner.spec import arm_specs, data_folder, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"layers": 2, "width": 16, "ffn_width": 24, "heads": 2, "dropout": 0.0}
@@ -69,6 +71,7 @@ def test_parameter_totals_are_those_of_the_released_logs(arch, types, total):
 
 
 STUDIES = ("muse", "spatial_attention")
+SCALES = ("mini", "small", "paper")
 # Arms that differ from tested ones only in the stack that they leave alone.
 ONE_STACK = ("factors_translation_encoder", "factors_translation_decoder")
 
@@ -221,3 +224,56 @@ def test_a_shared_ffn_needs_a_convolution():
     spec["model"]["ffn"] = "shared"
     with pytest.raises(UserError, match="shared means shared with the convolution"):
         fairseq_engine._model_options(spec["model"], fairseq_engine._train_knobs(spec))
+
+
+def recipes():
+    """Every translation recipe of the suite, with an arm that uses it."""
+    with contextlib.chdir(ROOT):
+        rows = [(study, *row) for study in STUDIES for scale in SCALES for row in arm_specs(study, scale)]
+        found = {}
+        for study, ablation, arm, spec in rows:
+            if spec["engine"] == "fairseq":
+                found.setdefault((study, spec["scale"], data_folder(spec["data"])), (ablation, arm))
+    return [pytest.param(*key[:2], *value, id="-".join(key)) for key, value in found.items()]
+
+
+@pytest.mark.parametrize(("study", "scale", "ablation", "arm"), recipes())
+def test_every_recipe_is_a_command_that_fairseq_takes(study, scale, ablation, arm):
+    spec = resolve(scale, study, ablation, arm, 1)
+    languages = {"source_lang": "source", "target_lang": "target"}
+    arguments = fairseq_engine._arguments(spec, languages, Path("data"), Path("run"))
+    train, cfg = spec["train"], fairseq_engine._config(arguments)
+    gpus = train.get("gpus", 1)
+    assert arguments[arguments.index("--distributed-world-size") + 1] == str(gpus)
+    assert cfg.distributed_training.distributed_world_size == gpus
+    assert cfg.optimization.update_freq == [train.get("update_freq", 1)] and cfg.optimization.lr == [train["lr"]]
+    assert cfg.optimization.clip_norm == train.get("clip_norm", 0.0)
+    assert cfg.lr_scheduler._name == train.get("lr_scheduler", "inverse_sqrt")
+
+
+def test_the_cosine_falls_to_where_its_warm_up_began():
+    """The rate of WMT14 En-De: 1e-7, 0.001 after 10,000 updates, and back at the last of 30,000."""
+    spec = resolve("paper", "muse", "branches_en_de", "muse", 1)
+    cfg = fairseq_engine._config(
+        fairseq_engine._arguments(spec, {"source_lang": "en", "target_lang": "de"}, ROOT, ROOT)
+    )
+    model = torch.nn.Linear(1, 1)
+    scheduler = build_lr_scheduler(cfg.lr_scheduler, build_optimizer(cfg.optimizer, model.parameters()))
+    rates = [scheduler.step_update(update) for update in (0, 10000, 20000, 29999)]
+    assert rates == pytest.approx([1e-7, 1e-3, (1e-3 + 1e-7) / 2, 1e-7], rel=1e-3)
+    assert spec["train"]["lr_period"] + spec["train"]["warmup"] == spec["train"]["updates"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lr_scheduler": "cosine"}, r"train\.lr_period: the updates of a cosine"),
+        ({"lr_period": 100}, r"set it with lr_scheduler: cosine"),
+        ({"lr_scheduler": "triangular"}, r"train\.lr_scheduler: 'triangular' must be one of inverse_sqrt, cosine"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_one_line(change, message):
+    spec = copy.deepcopy(resolve("mini", "muse", "branches", "muse", 1))
+    spec["train"] |= change
+    with pytest.raises(UserError, match=message):
+        fairseq_engine._train_knobs(spec)

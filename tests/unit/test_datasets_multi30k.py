@@ -4,13 +4,14 @@ import gzip
 import hashlib
 import os
 import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugins.datasets import multi30k
+from plugins.datasets import multi30k, parallel
 from plugins.datasets.manifest import verify
 from plugins.datasets.prepare import prepare
 from plugins.runner.errors import UserError
@@ -85,6 +86,7 @@ def test_empty_and_long_pairs_leave_the_training_split_only(original, tmp_path, 
     manifest = run(original, tmp_path / "out", longest=30)
     assert manifest["skipped"] == {"empty": 3, "too_long": 1}
     assert manifest["counts"]["train"] == 300 and manifest["counts"]["valid"] == 2
+    assert manifest["noted"] == {"empty in val": 1}
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, content):
     for raw in (content, gzip.compress(content)):
         path.write_bytes(raw)
         try:
-            assert all("\n" not in line for line in multi30k.read_lines(path))
+            assert all("\n" not in line for line in parallel.lines(path))
         except UserError as error:
             assert str(path) in str(error)
 
@@ -152,5 +154,6 @@ def test_fetch_downloads_what_is_missing_and_checks_it(original, tmp_path, monke
 def test_the_real_files_are_the_pinned_ones():
     for name, digest in multi30k.SHA256.items():
         assert multi30k.file_sha256(ROOT / "multi30k" / name) == digest
-    pairs = multi30k.aligned(ROOT / "multi30k" / "train.de.gz", ROOT / "multi30k" / "train.en.gz")
-    assert len(pairs) == 29000 and multi30k.usable(pairs, 100)[1] == {"empty": 0, "too_long": 0}
+    pairs = parallel.aligned(ROOT / "multi30k" / "train.de.gz", ROOT / "multi30k" / "train.en.gz")
+    skipped = Counter()
+    assert sum(1 for _ in parallel.cleaned(pairs, parallel.Limits(100), skipped)) == 29000 and not skipped

@@ -1,5 +1,6 @@
 """The life of one run: lock, failure record, atomic writing, devices, doctor, cost counting."""
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -94,6 +95,28 @@ def test_a_run_takes_the_device_that_is_free(monkeypatch, tmp_path):
         fcntl.flock(held, fcntl.LOCK_EX)
         with device.take("auto") as kind:
             assert (kind, os.environ["CUDA_VISIBLE_DEVICES"]) == ("cuda", "1")
+
+
+def test_a_run_on_several_gpus_holds_all_or_none(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    monkeypatch.setattr(device.tempfile, "gettempdir", lambda: str(tmp_path))
+    waits = []
+
+    def free_the_first(seconds):
+        waits.append(seconds)
+        with contextlib.ExitStack() as stack:
+            assert device._free("1", stack), "a device is held while the run waits for others"
+        held.close()
+
+    monkeypatch.setattr(device.time, "sleep", free_the_first)
+    with contextlib.ExitStack() as others, contextlib.ExitStack() as held:
+        assert device._free("0", held) and device._free("2", others)
+        with device.take("auto", 2) as kind:
+            assert (kind, os.environ["CUDA_VISIBLE_DEVICES"], len(waits)) == ("cuda", "0,1", 1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    for wanted in ("cuda", "auto", "cpu"):
+        with pytest.raises(UserError, match="trains on 4 GPUs and [01] can be had"), device.take(wanted, 4):
+            pass
 
 
 class Spoken(nn.Module):

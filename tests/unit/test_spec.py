@@ -172,15 +172,32 @@ def test_any_text_gives_one_line_or_a_table(toy, text):
         assert str(error).strip()
 
 
-def test_every_ablation_of_the_suite_resolves(monkeypatch):
+@pytest.mark.parametrize("scale", ["mini", "small", "paper"])
+def test_every_ablation_of_the_suite_resolves(monkeypatch, scale):
+    """All arms, and that the recipes that share a data set agree on it."""
     monkeypatch.chdir(REPOSITORY)
     spec._ablations.cache_clear()
     spec.recipe.cache_clear()
-    for scale in ("mini", "small"):
-        table = spec.runs_table(CONFIG | {"studies": spec.studies(), "arms": "all", "scale": scale})
-        for run in table:
-            ablation, arm = run.home
-            assert spec.resolve(scale, run.study, ablation, arm, 1)["engine"]
+    studies = spec.studies()
+    table = spec.runs_table(CONFIG | {"studies": studies, "arms": "all", "scale": scale})
+    resolved = [spec.resolve(scale, run.study, *run.home, 1) for run in table]
+    assert all(run["engine"] for run in resolved)
+    for folder in {spec.data_folder(run["data"]) for run in resolved}:
+        assert inputs.dataset_values(scale, folder, studies) is not None
+
+
+def test_the_paper_scale_has_every_language_pair(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    config = spec.read_yaml(REPOSITORY / "experiments/config.yaml") | spec.read_yaml(
+        REPOSITORY / "experiments/paper.yaml"
+    )
+    table = spec.runs_table(config | {"arms": "all"})
+    pairs = {
+        spec.data_folder(spec.resolve("paper", run.study, *run.home, 1)["data"]) for run in table if run.study == "muse"
+    }
+    assert pairs == {"iwslt14_de_en", "iwslt15_en_vi", "wmt14_en_de", "wmt14_en_fr"}
+    for folder in {spec.data_folder(spec.resolve("paper", run.study, *run.home, 1)["data"]) for run in table}:
+        assert inputs.dataset_sources("paper", folder, config["studies"])
 
 
 def test_the_languages_of_a_data_set_are_part_of_its_folder(toy):

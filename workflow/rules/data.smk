@@ -8,6 +8,7 @@ rule prepare_data:
         "results/logs/{scale}/prepare_data/{dataset}.log",
     conda:
         "../../environment.yml"
+    threads: of_dataset(inputs.dataset_workers)
     params:
         folder=subpath(output.manifest, parent=True),
         name=of_dataset(inputs.dataset_name),
