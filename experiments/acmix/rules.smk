@@ -5,12 +5,6 @@ FIGURES["acmix"] += ["path_scales", "shift_timing"]
 ruleorder: plot_shift_timing > plot
 
 
-def shift_times(wildcards):
-    """Measured at a plain scale; what was published with the runs otherwise, if it was."""
-    path = f"results/{wildcards.where}/tables/acmix/shift_timing.json"
-    return path if not wildcards.where.startswith("published/") or Path(path).is_file() else []
-
-
 rule time_shifts:
     """Milliseconds of the forms of ACmix's shift, one thread."""
     input:
@@ -30,7 +24,7 @@ rule time_shifts:
 rule plot_shift_timing:
     """The figure of those times."""
     input:
-        times=shift_times,
+        times=lambda w: inputs.shift_times(w.where),
         runs="results/{where}/tables/acmix/runs.csv",
         definitions=lambda w: inputs.study_files("acmix", "ablations"),
         sources=ANALYSIS,

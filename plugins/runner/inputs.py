@@ -85,6 +85,12 @@ def picture_figures(study: str) -> list[str]:
     return sorted(found)
 
 
+def shift_times(where: str) -> str | list[str]:
+    """The times of ACmix's shift: measured at a plain scale; what was published with the runs otherwise, if it was."""
+    path = f"results/{where}/tables/acmix/shift_timing.json"
+    return path if not where.startswith("published/") or Path(path).is_file() else []
+
+
 def published() -> dict[str, list[str]]:
     """The studies that have published runs, by scale."""
     found: dict[str, list[str]] = {}

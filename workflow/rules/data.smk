@@ -9,11 +9,14 @@ rule prepare_data:
     conda:
         "../../environment.yml"
     threads: of_dataset(inputs.dataset_workers)
+    resources:
+        # Not a parameter: what is there already need not be prepared again.
+        fetch=FETCH,
     params:
         folder=subpath(output.manifest, parent=True),
         name=of_dataset(inputs.dataset_name),
         values=of_dataset(inputs.dataset_values),
         root=[] if config["data_root"] is None else ["--data-root", config["data_root"]],
     shell:
-        "python -m plugins.datasets {params.name} {params.folder:q} {params.root:q} {FETCH}"
+        "python -m plugins.datasets {params.name} {params.folder:q} {params.root:q} {resources.fetch}"
         " --params {params.values:q} &> {log:q}"
