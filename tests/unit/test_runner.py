@@ -48,7 +48,7 @@ def fail_with(monkeypatch, tmp_path, error):
         raise error
 
     monkeypatch.setattr(runner, "_run", engine)
-    spec = {"study": "s", "ablation": "a", "arm": "b", "seed": 1}
+    spec = {"study": "s", "ablation": "a", "arm": "b", "seed": 1, "train": {}}
     (tmp_path / "metrics.json").write_text("{}")
     return runner._guarded(spec, tmp_path, tmp_path, "cpu")
 
