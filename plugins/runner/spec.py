@@ -206,10 +206,12 @@ def _home(found: dict[str, dict], ablation: str, arm: str, body: dict, path: Pat
     return name, other
 
 
-def _wanted(arm: str, priority: str, arms: str | list[str]) -> bool:
+def _wanted(ablation: str, arm: str, priority: str, arms: str | list[str]) -> bool:
+    """Whether a configuration's `arms` asks for an arm: core, all, or patterns of <arm> or <ablation>/<arm>."""
     if isinstance(arms, str):
         return arms == "all" or priority == "core"
-    return any(fnmatch.fnmatchcase(arm, pattern) for pattern in arms)
+    names = (arm, f"{ablation}/{arm}")
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in arms)
 
 
 def _priority(found: dict[str, dict], home: tuple[str, str], body: dict) -> str:
@@ -241,7 +243,7 @@ def runs_table(config: dict) -> list[Run]:
             path = EXPERIMENTS / study / "ablations" / f"{name}.yaml"
             for arm, body in content["arms"].items():
                 home = _home(found, name, arm, body, path)
-                if _wanted(arm, _priority(found, home, body), config["arms"]):
+                if _wanted(name, arm, _priority(found, home, body), config["arms"]):
                     label = body.get("label", arm)
                     table += [Run(config["scale"], study, name, arm, s, label, home) for s in config["seeds"]]
     if not table:

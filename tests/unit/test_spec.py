@@ -73,6 +73,7 @@ def test_seeds_as_the_command_line_gives_them(toy):
 def test_arms_by_name_and_all(toy):
     assert {run.arm for run in spec.runs_table(CONFIG | {"arms": ["00*"]})} == {"0010", "0010+dcn"}
     assert len(spec.runs_table(CONFIG | {"arms": "all"})) == 4
+    assert {run.arm for run in spec.runs_table(CONFIG | {"arms": ["toy/w/o", "other/*"]})} == {"w/o"}
 
 
 def test_an_arm_is_merged_into_the_recipe(toy):
