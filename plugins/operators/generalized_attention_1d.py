@@ -241,7 +241,8 @@ class GeneralizedAttention1d(nn.Module):
         shared = self.terms in ("0010", "0000") and not (self.causal and memory is None)
         pairs = length * total
         if self.spatial_range >= 0:
-            pairs = int((self.offsets(0, length, total).abs() <= self.spatial_range).sum())
+            reach = self.spatial_range
+            pairs = sum(max(0, min(total - 1, t + reach) - max(0, t - reach) + 1) for t in range(length))
             shared = False
         count = total * c * c + length * c * c + (total if shared else pairs) * c
         if self.e1 or self.e2:
