@@ -12,6 +12,7 @@ path_scales, shift_timing    of ACmix, from files beside the table (analysis/pat
 generalisation, capacity   layouts of a network against training loss and training set (analysis/layouts.py)
 """
 
+import argparse
 import json
 import math
 import re
@@ -286,18 +287,7 @@ def main(argv: list[str] | None = None) -> int:
     for study in dict.fromkeys(a.study for a in summary.select(ablations, args.study)):
         group = [a for a in ablations.values() if a.study == study]
         for kind in args.kind or applicable(group, args.runs):
-            base = args.out / study / kind
-            if kind in translation.KINDS:
-                pairs = [(a, arm) for a, arm in finished(frame, group) if a.task == "translation"]
-                references = reference.load(args.experiments, study)
-                line = source_line(frame, [a for a in group if a.task == "translation"])
-                translation.draw(kind, pairs, details.beside(args.runs_csv), base, references, line)
-            elif kind in paths.KINDS:
-                paths.draw(kind, finished(frame, group), args.runs_csv, base, source_line(frame, group))
-            elif kind in layouts.KINDS:
-                layouts.draw(kind, frame, group, args.runs_csv, base, source_line(frame, group))
-            else:
-                draw(kind, frame, group, base, args.experiments, args.runs)
+            draw(kind, frame, group, args.out / study / kind, args)
     return 0
 
 
@@ -313,23 +303,30 @@ def applicable(ablations: list[Ablation], runs: Path | None) -> list[str]:
     return ["tradeoff", "differences", *(kind for kind, wanted in kinds.items() if wanted)]
 
 
-def draw(
-    kind: str, frame: pd.DataFrame, ablations: list[Ablation], base: Path, experiments: Path, runs: Path | None
-) -> None:
-    """Draws one kind of figure of one study."""
+def draw(kind: str, frame: pd.DataFrame, ablations: list[Ablation], base: Path, args: argparse.Namespace) -> None:
+    """Draws one kind of figure of one study; `args` as `main` has them."""
+    study, line = ablations[0].study, source_line(frame, ablations)
     if kind == "tradeoff":
         tradeoff(frame, ablations, base)
     elif kind == "differences":
-        differences(frame, ablations, base, experiments)
+        differences(frame, ablations, base, args.experiments)
     elif kind == "kernels":
-        kernels.draw(frame, finished(frame, ablations), ablations, base, experiments, source_line(frame, ablations))
+        kernels.draw(frame, finished(frame, ablations), ablations, base, args.experiments, line)
+    elif kind in translation.KINDS:
+        spoken = [a for a in ablations if a.task == "translation"]
+        pairs = [pair for pair in finished(frame, ablations) if pair[0].task == "translation"]
+        references = reference.load(args.experiments, study)
+        translation.draw(kind, pairs, details.beside(args.runs_csv), base, references, source_line(frame, spoken))
     elif kind in fractions.KINDS:
-        references = reference.load(experiments, ablations[0].study)
-        fractions.draw(finished(frame, ablations), base, references, source_line(frame, ablations))
+        fractions.draw(finished(frame, ablations), base, reference.load(args.experiments, study), line)
+    elif kind in paths.KINDS:
+        paths.draw(kind, finished(frame, ablations), args.runs_csv, base, line)
+    elif kind in layouts.KINDS:
+        layouts.draw(kind, frame, ablations, args.runs_csv, base, line)
     elif kind in ("deformable", "windows"):
-        operators.draw(kind, frame, ablations, base, source_line(frame, ablations))
+        operators.draw(kind, frame, ablations, base, line)
     elif kind == "curves":
-        curves(frame, ablations, base, runs)
+        curves(frame, ablations, base, args.runs)
     else:
         raise AnalysisError(f"--kind: no figure '{kind}'; there are: {', '.join(KINDS)}")
 

@@ -183,12 +183,9 @@ class FusedBranches(nn.Module):
         object.__setattr__(self, "attention", attention)
         self.split = [attention.in_proj.out_features, first.out_features]
         with torch.no_grad():
-            pairs = {
-                "weight_in": (attention.in_proj.weight, first.weight),
-                "bias_in": (attention.in_proj.bias, first.bias),
-            }
-            for name, parts in pairs.items():
-                self.register_buffer(name, torch.cat(parts), persistent=False)
+            for name in ("weight", "bias"):
+                stacked = torch.cat((getattr(attention.in_proj, name), getattr(first, name)))
+                self.register_buffer(f"{name}_in", stacked, persistent=False)
             self.register_buffer("weight_out", torch.cat((attention.out_proj.weight, last.weight), 1), persistent=False)
             self.register_buffer("bias_out", attention.out_proj.bias + last.bias, persistent=False)
 

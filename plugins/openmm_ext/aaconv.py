@@ -26,6 +26,7 @@ from plugins.openmm_ext.resnets import (
     add_gate,
     channels_out,
     known_network,
+    place_pooled,
     spatial_convolution,
 )
 from plugins.operators.aaconv import AAConv
@@ -227,7 +228,4 @@ def backbone(words: dict) -> tuple[dict, list[int]]:
 
 def place(model: dict, words: dict) -> None:
     """Write the network of the `aaconv` words into an `ImageClassifier`'s config; its own backbone options stay."""
-    config, channels = backbone(words)
-    model["backbone"] = config | dict(model.get("backbone") or {})
-    model["neck"] = {"type": "GlobalAveragePooling"}
-    model["head"]["in_channels"] = channels[-1]
+    place_pooled(model, *backbone(words))

@@ -21,7 +21,14 @@ from mmpretrain.models.backbones.swin_transformer import SwinTransformer
 from mmpretrain.models.utils import ShiftWindowMSA
 from torch import Tensor, nn
 
-from plugins.openmm_ext.resnets import ExchangedResNet, Network, channels_out, known_network, spatial_convolution
+from plugins.openmm_ext.resnets import (
+    ExchangedResNet,
+    Network,
+    channels_out,
+    known_network,
+    place_pooled,
+    spatial_convolution,
+)
 from plugins.operators.acmix import ACmix, SwinACmix
 from plugins.operators.checks import require
 from plugins.runner.errors import UserError
@@ -184,7 +191,4 @@ def _swin(name: str, words: dict, layer: dict) -> tuple[dict, list[int]]:
 
 def place(model: dict, words: dict) -> None:
     """Write the network of the `acmix` words into an `ImageClassifier`'s config; its own backbone options stay."""
-    config, channels = backbone(words)
-    model["backbone"] = config | dict(model.get("backbone") or {})
-    model["neck"] = {"type": "GlobalAveragePooling"}
-    model["head"]["in_channels"] = channels[-1]
+    place_pooled(model, *backbone(words))

@@ -103,3 +103,10 @@ def known_network(family: str, words: dict, networks: dict):
     if name not in networks:
         raise UserError(f"model.{family}.network={name}: must be one of {', '.join(networks)}")
     return networks[name]
+
+
+def place_pooled(model: dict, config: dict, channels: list[int]) -> None:
+    """Put a backbone and average pooling into an `ImageClassifier`'s config; the recipe's backbone options stay."""
+    model["backbone"] = config | dict(model.get("backbone") or {})
+    model["neck"] = {"type": "GlobalAveragePooling"}
+    model["head"]["in_channels"] = channels[-1]

@@ -29,10 +29,9 @@ from torch.overrides import TorchFunctionMode
 
 from plugins.fairseq_ext import safe_load as safe_load
 from plugins.runner.errors import UserError
-from plugins.runner.sources import ROOT
+from plugins.runner.sources import ATTENTION_WORDS, ROOT
 from plugins.runner.translation_details import dispersion, sentence_statistics
 
-ATTENTION_WORDS = {"attention", "encoder_attention", "deformable", "dynamic_convolution", "stacks"}
 DEFORMABLE_KERNEL = 3
 NATS = math.log(2)
 TRAIN_DEFAULTS = {
@@ -185,7 +184,7 @@ def cost_model(spec: dict):
     target = source if size["target_types"] == size["source_types"] else _dictionary(size["target_types"])
     task = TranslationTask(cfg.task, source, target)
     with torch.device("meta"):
-        model = task.build_model(cfg.model).eval()
+        model = task.build_model(cfg.model)
     words = torch.full((size["batch"], size["tokens"]), target.eos(), device="meta")
     lengths = torch.full((size["batch"],), size["tokens"])
 

@@ -15,7 +15,7 @@ import json
 import os
 import pickle
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -151,17 +151,11 @@ def measured_model(spec: dict, data: Path):
     package's own loss on fixed boxes, with its backward pass.
     """
     import torch
-    from mmengine.registry import MODELS, init_default_scope
 
     task = TASKS[spec["task"]]
-    cfg = build_config(spec, Path(data).resolve())
-    import_parts(cfg)
-    init_default_scope(task.scope)
-    with MODELS.switch_scope_and_registry(task.scope) as registry:
-        model = registry.build(cfg.model)
+    model = build_model(build_config(spec, Path(data).resolve()), task.scope)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    glue = import_module(task.glue)
-    forward, loss = glue.fixed_work(model, spec["measure"])
+    forward, loss = import_module(task.glue).fixed_work(model, spec["measure"])
 
     def inference():
         model.eval()
@@ -179,17 +173,21 @@ def measured_model(spec: dict, data: Path):
 
 def cost_model(spec: dict):
     """(model, forward) of the recipe's config with the arm's operators, on the meta device; no data are needed."""
-    from mmengine.registry import MODELS, init_default_scope
-
     from plugins.runner.measure import meta_device
 
     task = TASKS[spec["task"]]
-    cfg = read_config(spec)
-    import_parts(cfg)
-    init_default_scope(task.scope)
-    with MODELS.switch_scope_and_registry(task.scope) as registry, meta_device():
-        model = registry.build(cfg.model).eval()
+    model = build_model(read_config(spec), task.scope, meta_device())
     return model, import_module(task.glue).cost_forward(model, spec["measure"])
+
+
+def build_model(cfg, scope: str, device=None):
+    """The network of a config, with fresh weights; `device`: a context in which it is built, its imports are not."""
+    from mmengine.registry import MODELS, init_default_scope
+
+    import_parts(cfg)
+    init_default_scope(scope)
+    with MODELS.switch_scope_and_registry(scope) as registry, device or nullcontext():
+        return registry.build(cfg.model)
 
 
 def read_config(spec: dict):

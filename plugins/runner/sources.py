@@ -70,6 +70,14 @@ FAIRSEQ = {"plugins.runner.fairseq_engine"}
 USER_DIR = {"plugins.fairseq_ext.models.muse", "plugins.fairseq_ext.models.spatial_attention"}
 MUSE = USER_DIR | {"plugins.fairseq_ext.muse_layers", "plugins.operators.muse"}
 ATTENTION = USER_DIR | {"plugins.fairseq_ext.attention_layers"}
+# The words of a translation model that exchange attention, and the operator that each may bring.
+ATTENTION_OPERATORS = {
+    "attention": "generalized_attention_1d",
+    "encoder_attention": "generalized_attention_1d",
+    "deformable": "deform_conv",
+    "dynamic_convolution": "dynamic_conv",
+}
+ATTENTION_WORDS = {*ATTENTION_OPERATORS, "stacks"}
 OPENMM = {"plugins.runner.openmm_engine", "plugins.openmm_ext.training", "plugins.openmm_ext.loading"}
 GLUE = {
     "mmdet": {"plugins.openmm_ext.detection", "plugins.openmm_ext.pictures"},
@@ -102,14 +110,8 @@ def fairseq_modules(model: dict) -> set[str]:
     """The modules outside fairseq of which a translation model is made; none for the plain Transformer."""
     if model.get("parallel"):
         return MUSE | ({"plugins.operators.dynamic_conv"} if model.get("ffn") == "shared" else set())
-    words = {
-        "attention": "generalized_attention_1d",
-        "encoder_attention": "generalized_attention_1d",
-        "deformable": "deform_conv",
-        "dynamic_convolution": "dynamic_conv",
-    }
-    operators = {f"plugins.operators.{file}" for word, file in words.items() if model.get(word)}
-    return ATTENTION | operators if {*words, "stacks"} & model.keys() else set()
+    operators = {f"plugins.operators.{file}" for word, file in ATTENTION_OPERATORS.items() if model.get(word)}
+    return ATTENTION | operators if ATTENTION_WORDS & model.keys() else set()
 
 
 def training_sources(spec: dict) -> list[str]:

@@ -70,6 +70,11 @@ def test_parameter_totals_are_those_of_the_released_logs(arch, types, total):
     assert count(model) == total
 
 
+SIZES = {
+    f"{side}_{key}": value
+    for side in ("encoder", "decoder")
+    for key, value in {"embed_dim": 16, "ffn_embed_dim": 24, "layers": 2, "attention_heads": 2}.items()
+}
 STUDIES = ("muse", "spatial_attention")
 SCALES = ("mini", "small", "paper")
 # Arms that differ from tested ones only in the stack that they leave alone.
@@ -141,13 +146,8 @@ def test_padding_changes_nothing(study, ablation, arm):
 
 def test_padding_leaks_only_when_asked_for():
     words = dictionary(30)
-    sizes = {
-        f"{side}_{key}": value
-        for side in ("encoder", "decoder")
-        for key, value in {"embed_dim": 16, "ffn_embed_dim": 24, "layers": 2, "attention_heads": 2}.items()
-    }
     torch.manual_seed(0)
-    model = build("muse", words, words, convolve_padding=True, **sizes).eval()
+    model = build("muse", words, words, convolve_padding=True, **SIZES).eval()
     source, lengths, previous = batch(words)
     together, _ = model(source, lengths, previous)
     alone, _ = model(source[1:, :4], lengths[1:], previous[1:, :4])
@@ -184,13 +184,8 @@ def test_without_self_attention_its_block_is_gone():
 @pytest.mark.parametrize("kernels", [[], [3, 15]])
 def test_fused_matrices_change_nothing(kernels):
     words = dictionary(30)
-    sizes = {
-        f"{side}_{key}": value
-        for side in ("encoder", "decoder")
-        for key, value in {"embed_dim": 16, "ffn_embed_dim": 24, "layers": 2, "attention_heads": 2}.items()
-    }
     torch.manual_seed(0)
-    model = build("muse", words, words, fuse_matrices=True, convolution_kernels=kernels, **sizes).eval()
+    model = build("muse", words, words, fuse_matrices=True, convolution_kernels=kernels, **SIZES).eval()
     source, lengths, previous = batch(words)
     parameters = set(model.state_dict())
     with torch.no_grad():
