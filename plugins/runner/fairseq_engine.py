@@ -258,6 +258,9 @@ def _arguments(spec: dict, manifest: dict, data: Path, run_dir: Path) -> list[st
         arguments.append("--released-parameters")
     if train["fp16"]:
         arguments.append("--fp16")
+    if train["gpus"] > 1:
+        # Otherwise the first process sends the others a pickle that the safe `torch.load` refuses.
+        arguments.append("--load-checkpoint-on-all-dp-ranks")
     if not torch.cuda.is_available():
         arguments.append("--cpu")
     return arguments
@@ -419,13 +422,22 @@ def _config(arguments: list[str]):
 
 
 def _run_fairseq(arguments: list[str], spec: dict, run_dir: Path, resumed: int) -> None:
-    cfg = _config(arguments)
-    recorder = Recorder(run_dir, spec["train"]["updates"], resumed)
+    """Trains in this process or, with several GPUs, in one process a GPU, as fairseq itself decides."""
+    words = {"run_dir": run_dir, "updates": spec["train"]["updates"], "resumed": resumed}
+    distributed_utils.call_main(_config(arguments), _train_process, **words)
+
+
+def _train_process(cfg, run_dir: Path, updates: int, resumed: int) -> None:
+    """fairseq's training of one process; the first one keeps the curves. A spawned one finds it by its module's name,
+    and importing this module also makes its checkpoint loading safe."""
+    if not distributed_utils.is_master(cfg.distributed_training):
+        return fairseq_train.main(cfg)
+    recorder = Recorder(run_dir, updates, resumed)
     logger = logging.getLogger("fairseq.logging.progress_bar")
     logger.setLevel(logging.INFO)  # whoever set logging up before fairseq may have asked for less
     logger.addHandler(recorder)
     try:
-        distributed_utils.call_main(cfg, fairseq_train.main)
+        fairseq_train.main(cfg)
     finally:
         logger.removeHandler(recorder)
 

@@ -140,6 +140,27 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(data, undistu
     assert other[2] != undisturbed[1][2]
 
 
+def test_several_processes_share_a_training(data, undisturbed, tmp_path, monkeypatch):
+    # fairseq starts a process a GPU; here two, on the CPU. Each has to load checkpoints, only the first keeps the curves.
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    options = ["--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp", "--log-interval", "1"]
+    spec = SPEC | {"train": SPEC["train"] | {"gpus": 2, "updates": 16}}
+    restore = []
+    for resumed in (0, 16):
+        spec["train"]["updates"] = resumed + 16
+        arguments = fairseq_engine._arguments(spec, fairseq_engine._manifest(data), data, tmp_path)
+        fairseq_engine._run_fairseq(arguments + options + restore, spec, tmp_path, resumed)
+        updates, checkpoint = fairseq_engine._newest(tmp_path / "checkpoints")
+        assert updates == resumed + 16
+        restore = ["--restore-file", str(checkpoint)]
+    losses = [line["update"] for line in curves(tmp_path, without="valid_loss") if "train_loss" in line]
+    assert losses == list(range(1, 33))
+    # Two batches an update: the same updates are more epochs.
+    alone = {line["epoch"]: line["update"] for line in curves(undisturbed[0], without="loss") if "epoch" in line}
+    shared = {line["epoch"]: line["update"] for line in curves(tmp_path, without="loss") if "epoch" in line}
+    assert shared[1] == pytest.approx(alone[1] / 2, abs=1)
+
+
 def test_a_finished_training_is_not_repeated(data, undisturbed, capsys):
     run_dir, result = undisturbed
     assert_same(finish(SPEC, data, run_dir), result)
