@@ -60,6 +60,7 @@ PUBLISHED = {
     "official": ("s", style.PALETTE[2], "official code or toolbox"),
 }
 HEADER_WIDTH = 76  # characters
+RING = {"s": 150, "facecolors": "none", "edgecolors": "#222222", "linewidths": 1.1, "zorder": 4}
 BARS = f"bars: 95 % t interval, {stats.MIN_SEEDS} seeds or more"
 
 
@@ -95,6 +96,8 @@ def draw_tradeoff(axes: Axes, frame: pd.DataFrame, ablations: list[Ablation], se
     for (ablation, arm), (x, y) in zip(pairs, at, strict=True):
         look = _look(series.index(series_name(ablation, arm)), ablation.home(arm.arm) == baseline)
         axes.scatter(x, y, zorder=3, edgecolors="white", linewidths=0.7, **look)
+        if arm.arm == ablation.recommended:
+            axes.scatter(x, y, **RING)
         if not math.isnan(arm.half_width):
             axes.errorbar(x, y, arm.half_width, color=look["color"], elinewidth=0.9, capsize=2, zorder=2)
             bars.append(((x, y - arm.half_width), (x, y + arm.half_width)))
@@ -130,12 +133,14 @@ def tradeoff(frame: pd.DataFrame, ablations: list[Ablation], base: Path) -> None
     series = list(dict.fromkeys(series_name(*pair) for group in groups for pair in finished(frame, group)))
     columns = 2 if max(map(len, series), default=0) < 40 else 1
     width = 5.4 if len(groups) > 1 else 6.4
-    with style.figure(len(groups), width, 4.2, legend=-(-(len(series) + 2) // columns)) as (made, axes, key):
+    ringed = any(arm.arm == a.recommended for group in groups for a, arm in finished(frame, group))
+    with style.figure(len(groups), width, 4.2, legend=-(-(len(series) + 2 + ringed) // columns)) as (made, axes, key):
         style.footer(made, f"{source_line(frame, ablations)} · {BARS}{_geometry(frame, ablations)}")
         for panel, group in zip(axes, groups, strict=True):
             draw_tradeoff(panel, frame, group, series)
         handles = [key.scatter([], [], label=name, **_look(index, False)) for index, name in enumerate(series)]
         handles.append(key.scatter([], [], s=100, marker="*", color="#7F7F7F", label="baseline"))
+        handles += [key.scatter([], [], label="recommended by the paper", **RING)] * ringed
         handles += key.plot([], [], color=style.FRONTIER, lw=1, linestyle=style.DASHES[0], label="Pareto frontier")
         style.legend(key, handles, columns)
         style.save(made, base)

@@ -49,7 +49,8 @@ class Arm:
 
 @dataclass(frozen=True, eq=False)
 class Ablation:
-    """One ablation file. `panel` is the title of its panel in the trade-off figure (default: the task).
+    """One ablation file. `panel` is the title of its panel in the trade-off figure (default: the task), where the arm
+    `recommended` is ringed.
 
     `scales`: the only ones at which it is run; empty for all. `names` gives, for each arm, all (ablation, arm) of the
     study that stand for the same runs (`same_as`).
@@ -64,6 +65,7 @@ class Ablation:
     panel: str
     arms: Mapping[str, Arm]
     scales: tuple[str, ...] = ()
+    recommended: str = ""
     names: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
 
     def home(self, arm: str) -> tuple[str, str]:
@@ -194,6 +196,7 @@ def _ablation(path: Path, study: str, name: str, content: object) -> Ablation:
         panel=str(content.get("panel") or task or name),
         arms=rows,
         scales=tuple(content.get("scales") or ()),
+        recommended=str(content.get("recommended") or ""),
     )
 
 

@@ -13,18 +13,15 @@ import pandas as pd
 from analysis import loading, summary, text
 from analysis.loading import Ablation, AnalysisError
 
-FIGURES = (
-    ("tradeoff", "Accuracy against multiply-adds. Dashed: arms that no other beats in both. Star: baseline."),
-    ("differences", "Paired differences to the baseline, beside the published ones (each of its own scale)."),
-    ("kernels", "Metric and difference against the size of a single convolution kernel."),
-    ("deformable", "Deformable convolution against E2, regular convolution as the floor."),
-    ("windows", "Dynamic convolution against E2 limited to the same window."),
-    ("curves", "Training loss, lowest finished seed of each arm."),
-)
+CAPTIONS = Path(__file__).with_name("captions.yaml")
 PICTURES = {
     "predictions": "What the arms predict on the first images of the scored split; the truth comes first.",
     "attention": "Where one query (the cross) looks, by the whole sum and by each term alone; mean over heads.",
 }
+OVERVIEW = (
+    "Every arm of the studies that share a task, metric against parameters and against multiply-adds of one example. "
+    "Each study has its own recipe: compare within a colour first."
+)
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <style>body{{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222}}
@@ -110,7 +107,7 @@ def part(path: Path) -> str:
 def figures(folder: Path, study: str) -> str:
     """Links to the figures of a study that exist, with captions."""
     blocks = []
-    for kind, caption in FIGURES:
+    for kind, caption in loading.read_yaml(CAPTIONS).items():
         base = f"figures/{study}/{kind}"
         if (folder / f"{base}.png").exists():
             blocks.append(f"![{caption}]({base}.png)\n\n{caption} [SVG]({base}.svg), [PDF]({base}.pdf)\n")
@@ -122,11 +119,19 @@ def figures(folder: Path, study: str) -> str:
     return "\n".join(blocks) or "No figure yet.\n"
 
 
+def overviews(folder: Path) -> list[str]:
+    """The pictures of all studies that share a task, under a heading; nothing where there are none."""
+    found = sorted((folder / "figures" / "overview").glob("*.png"))
+    blocks = [f"![{path.stem}: {OVERVIEW}](figures/overview/{path.name})" for path in found]
+    return ["## All studies", *blocks, OVERVIEW] if found else []
+
+
 def page(frame: pd.DataFrame, ablations: list[Ablation], folder: Path) -> str:
     """The whole page in Markdown."""
     scale = ", ".join(sorted(set(frame["scale"]))) or "unknown"
     parts = [f"# Results, scale {scale}", "## What was run", what_was_run(frame), "## Notes", notes(frame)]
     parts += ["## Gaps", gaps(frame)]
+    parts += overviews(folder)
     for study in dict.fromkeys(a.study for a in ablations if not summary.ablation_rows(frame, a).empty):
         tables = folder / "tables" / study
         parts += [f"## {study}", figures(folder, study), "### Claims", part(tables / "claims.md")]

@@ -85,6 +85,12 @@ def picture_figures(study: str) -> list[str]:
     return sorted(found)
 
 
+def shared_tasks(wanted: list[str]) -> list[str]:
+    """The tasks that more than one of these studies has."""
+    of = [{read_yaml(Path(path))["task"] for path in study_files(study, "ablations")} for study in wanted]
+    return sorted(task for task in set().union(*of) if sum(task in tasks for tasks in of) > 1)
+
+
 def shift_times(where: str) -> str | list[str]:
     """The times of ACmix's shift: measured at a plain scale; what was published with the runs otherwise, if it was."""
     path = f"results/{where}/tables/acmix/shift_timing.json"

@@ -178,10 +178,10 @@ def _ablations(study: str) -> dict[str, dict]:
 
 def _check_arms(content: dict, path: Path) -> None:
     arms = content["arms"]
-    if content["baseline"] not in arms:
-        raise UserError(
-            f"{path}: baseline '{content['baseline']}' is not an arm{_nearest(content['baseline'], [*arms])}"
-        )
+    for key in ("baseline", "recommended"):
+        arm = content.get(key)
+        if arm is not None and arm not in arms:
+            raise UserError(f"{path}: {key} '{arm}' is not an arm{_nearest(arm, [*arms])}")
     folders: dict[str, str] = {}
     for arm in arms:
         other = folders.setdefault(slug(arm), arm)

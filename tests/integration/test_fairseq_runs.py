@@ -141,7 +141,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(data, undistu
 
 
 def test_several_processes_share_a_training(data, undisturbed, tmp_path, monkeypatch):
-    # fairseq starts a process a GPU; here two, on the CPU. Each has to load checkpoints, only the first keeps the curves.
+    # fairseq starts a process a GPU; here two on the CPU. Each loads checkpoints, the first alone keeps the curves.
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     options = ["--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp", "--log-interval", "1"]
     spec = SPEC | {"train": SPEC["train"] | {"gpus": 2, "updates": 16}}

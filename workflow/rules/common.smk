@@ -37,6 +37,8 @@ PUBLISHED = inputs.published()
 GPUS_PER_RUN = int(config["device"] == "cuda" or (config["device"] == "auto" and bool(device.visible())))
 # Not among the params of its rule: whether a file was downloaded does not change the data.
 FETCH = "--fetch" if experiments.flag(config["fetch"]) else ""
+# What stands below a figure, by kind.
+CAPTIONS = experiments.read_yaml(Path("analysis/captions.yaml"))
 # Figures that every study has; a study's rules.smk may add its own kinds.
 FIGURES = {study: ["tradeoff", "differences"] for study in ALL_STUDIES}
 # Figures made of the pictures that runs leave; published results hold copies of them.
@@ -95,6 +97,11 @@ def study_outputs(where, study):
             if not where.startswith("published/")
         ],
     ]
+
+
+def overviews(where):
+    """The pictures of all studies that share a task."""
+    return [f"results/{where}/figures/overview/{task}.png" for task in inputs.shared_tasks(studies_at(where))]
 
 
 def studies_at(where):

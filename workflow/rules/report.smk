@@ -43,6 +43,8 @@ rule plot:
         "results/logs/{where}/plot/{study}/{kind}.log",
     conda:
         "../../environment.yml"
+    params:
+        caption=lambda w: CAPTIONS[w.kind],
     shell:
         "python -m analysis.figures --runs-csv {input.runs:q} --study {wildcards.study} --kind {wildcards.kind}"
         " --out results/{wildcards.where}/figures"
@@ -123,10 +125,36 @@ rule judge_claims:
         " &> {log:q}"
 
 
+rule show_all_studies:
+    """Every arm of the studies that share a task in one picture: metric against parameters and multiply-adds."""
+    input:
+        runs=lambda w: [f"results/{w.where}/tables/{study}/runs.csv" for study in studies_at(w.where)],
+        definitions=lambda w: [path for study in studies_at(w.where) for path in inputs.study_files(study, "ablations")],
+        sources=ANALYSIS,
+    output:
+        report(
+            "results/{where}/figures/overview/{task}.png",
+            caption="../report/overview.rst",
+            category="overview",
+            labels={"item": "{task}", "scale": "{where}"},
+        ),
+        "results/{where}/figures/overview/{task}.svg",
+        "results/{where}/figures/overview/{task}.pdf",
+    log:
+        "results/logs/{where}/show_all_studies/{task}.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m analysis.overview --dir results/{wildcards.where} --task {wildcards.task}"
+        " --out results/{wildcards.where}/figures/overview"
+        " &> {log:q}"
+
+
 rule write_report:
     """One page for a scale: what was run, verdicts, figures, tables, gaps (Markdown and HTML)."""
     input:
         lambda w: [path for study in studies_at(w.where) for path in study_outputs(w.where, study)],
+        lambda w: overviews(w.where),
     output:
         page="results/{where}/report.md",
         html="results/{where}/report.html",
