@@ -1,8 +1,8 @@
 """``python -m benchmarks.translation_speed``: what the suite costs over plain fairseq, and what MUSE costs over it.
 
-training   the same `fairseq-train` options on generated data, by fairseq's own command and by the suite's engine, whole
-           processes in turn; the two must differ by no more than the noise (wanted: 5 %). Then the seconds of an
-           update of each arm, in one process, in turn.
+training   the same `fairseq-train` options on generated data, by fairseq's own command and by the suite's engine,
+           processes in turn; the two must differ by no more than the noise (wanted: 5 %). Then the seconds of a
+           training step of each arm, in one process, in turn.
 decoding   tokens a second of fairseq's beam search (beam 1, one sentence at a time, random weights, 30 tokens each):
            Transformer, MUSE-simple, MUSE-simple with fused matrices, MUSE (claim 11; the paper's figure is of a GPU).
 
@@ -62,43 +62,53 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def in_turn(contestants: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Median of what each contestant returns, over rounds in which all take their turn."""
+def in_turn(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list]:
+    """What each contestant returned, over rounds in which all take their turn."""
     found = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, call in contestants.items():
             found[name].append(call())
-    return {name: statistics.median(values) for name, values in found.items()}
+    return found
 
 
 def whole_processes(data: Path, folder: Path, options: argparse.Namespace) -> list[dict]:
-    """Seconds of a whole training of the plain Transformer, by fairseq's command and by the suite's engine."""
+    """Seconds of a training of the plain Transformer, by fairseq's command and by the suite's engine.
+
+    Two clocks: fairseq's own, of training, validation and checkpoints, and that of the whole process with its imports.
+    """
     spec = copy.deepcopy(resolve("mini", "muse", "branches", "transformer", 1))
     spec["train"] |= {"updates": options.updates, "save_every": options.updates}
 
-    def timed(command: list) -> float:
+    def timed(command: list, run: Path) -> tuple[float, float]:
         start = time.perf_counter()
         subprocess.run(list(map(str, command)), check=True, capture_output=True)
-        return time.perf_counter() - start
+        whole = time.perf_counter() - start
+        _, checkpoint = fairseq_engine._newest(run / "checkpoints")
+        return fairseq_engine._load(checkpoint)["extra_state"]["previous_training_time"], whole
 
-    def plain() -> float:
+    def plain() -> tuple[float, float]:
         run = Path(tempfile.mkdtemp(dir=folder))
         program, *arguments = fairseq_engine.command(spec, data, run)
-        return timed([Path(sys.executable).parent / program, *arguments])
+        return timed([Path(sys.executable).parent / program, *arguments], run)
 
-    def suite() -> float:
-        return timed([sys.executable, "-c", ENGINE, json.dumps(spec), data, Path(tempfile.mkdtemp(dir=folder))])
+    def suite() -> tuple[float, float]:
+        run = Path(tempfile.mkdtemp(dir=folder))
+        return timed([sys.executable, "-c", ENGINE, json.dumps(spec), data, run], run)
 
-    medians = in_turn({"fairseq-train": plain, "the suite": suite}, options.rounds)
-    base = medians["fairseq-train"]
+    found = in_turn({"fairseq-train": plain, "the suite": suite}, options.rounds)
+    records = []
+    for part, clock in ((f"training, {options.updates} updates", 0), ("the same, whole process", 1)):
+        medians = {who: statistics.median(pair[clock] for pair in pairs) for who, pairs in found.items()}
+        records += _ratios(part, medians, "seconds", 3)
+    return records
+
+
+def _ratios(what: str, medians: dict[str, float], unit: str, digits: int) -> list[dict]:
+    """A record a contestant; ratios are to the first."""
+    base = next(iter(medians.values()))
     return [
-        {
-            "what": f"training, {options.updates} updates",
-            "who": who,
-            "seconds": round(s, 3),
-            "ratio": round(s / base, 4),
-        }
-        for who, s in medians.items()
+        {"what": what, "who": who, unit: round(value, digits), "ratio": round(value / base, 3)}
+        for who, value in medians.items()
     ]
 
 
@@ -117,12 +127,8 @@ def update_seconds(data: Path, rounds: int) -> list[dict]:
 
         return call
 
-    medians = in_turn({arm: contestant(arm) for arm in ARMS}, 3 * rounds)
-    base = medians["transformer"]
-    return [
-        {"what": "training step", "who": arm, "seconds": round(s, 5), "ratio": round(s / base, 3)}
-        for arm, s in medians.items()
-    ]
+    found = in_turn({arm: contestant(arm) for arm in ARMS}, 3 * rounds)
+    return _ratios("training step", {arm: statistics.median(values) for arm, values in found.items()}, "seconds", 5)
 
 
 def decoding(data: Path, rounds: int) -> list[dict]:
@@ -130,12 +136,8 @@ def decoding(data: Path, rounds: int) -> list[dict]:
     contestants = {}
     for arm, fused in (*((arm, False) for arm in ARMS), ("muse_simple", True)):
         contestants[f"{arm}{', fused matrices' if fused else ''}"] = decoder(arm, fused, data)
-    medians = in_turn(contestants, 3 * rounds)
-    base = medians["transformer"]
-    return [
-        {"what": "decoding", "who": who, "tokens_per_second": round(v, 1), "ratio": round(v / base, 3)}
-        for who, v in medians.items()
-    ]
+    found = in_turn(contestants, 5 * rounds)
+    return _ratios("decoding", {who: statistics.median(v) for who, v in found.items()}, "tokens_per_second", 1)
 
 
 def decoder(arm: str, fused: bool, data: Path) -> Callable[[], float]:

@@ -143,8 +143,10 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
     return {"metrics": metrics, "primary": task.primary, "losses": {}, "settings": settings, "details": details}
 
 
-def measured_model(spec: dict, data: Path):
+def measured_model(spec: dict, data: Path | None):
     """A fresh model, one inference and one training step on the fixed input of `spec["measure"]`.
+
+    The classes are those of the data, or without data those of the recipe.
 
     For detection, the inference is backbone, neck, region head and box head on fixed proposals: what is left out
     (choice of proposals, suppression, thresholds) depends on the weights, not on the arm. The training step is the
@@ -153,7 +155,8 @@ def measured_model(spec: dict, data: Path):
     import torch
 
     task = TASKS[spec["task"]]
-    model = build_model(build_config(spec, Path(data).resolve()), task.scope)
+    cfg = read_config(spec) if data is None else build_config(spec, Path(data).resolve())
+    model = build_model(cfg, task.scope)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     forward, loss = import_module(task.glue).fixed_work(model, spec["measure"])
 
