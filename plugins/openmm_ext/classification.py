@@ -46,7 +46,7 @@ def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:
 
     `split` is the one to score; the validation set joins as `valid_dataset`, read as in testing. Classes are numbered
     in the order of their names. A `size` of `LoadCheckedImage` and a `crop_size` of `RandomCrop` that are None become
-    the manifest's `class_size` (width, height).
+    the manifest's `class_size` (width, height); a `scale` that is None becomes the backbone's `image_size`.
     """
     classes = sorted(manifest["classes"])
     cfg["model"]["head"]["num_classes"] = len(classes)
@@ -62,6 +62,8 @@ def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:
                 step["size"] = tuple(manifest["class_size"])
             if step["type"] == "RandomCrop" and step["crop_size"] is None:
                 step["crop_size"] = tuple(reversed(manifest["class_size"]))
+            if "scale" in step and step["scale"] is None:
+                step["scale"] = tuple(cfg["model"]["backbone"]["image_size"])
 
 
 def annotation_error(folder: Path, manifest: dict) -> str | None:

@@ -1,8 +1,8 @@
 """Hooks that make an mmengine training restartable bit for bit and readable while it runs.
 
 mmengine's checkpoints leave the random states out, are written in place, and its logger keeps its own format. A config
-that names this module in `custom_imports` gets `ReseedHook`, `AtomicCheckpointHook` and `CurvesHook` for its
-`custom_hooks`.
+that names this module in `custom_imports` gets `ReseedHook`, `AtomicCheckpointHook`, `CurvesHook` and, for a start
+from other weights, `FreshHeadHook` for its `custom_hooks`.
 """
 
 import json
@@ -67,6 +67,20 @@ class ReseedHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         reseed(self.seed, runner.iter + 1)
+
+
+@HOOKS.register_module()
+class FreshHeadHook(Hook):
+    """Leave the classifier as it was made where the weights that are loaded were trained on other classes."""
+
+    priority = "HIGH"  # before a moving average takes the weights over
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        theirs = checkpoint["meta"]["dataset_meta"]["classes"]
+        if list(theirs) != list(runner.train_dataloader.dataset.metainfo["classes"]):
+            weights = checkpoint["state_dict"]
+            for name in [name for name in weights if name.startswith("head.")]:
+                del weights[name]
 
 
 @HOOKS.register_module()

@@ -154,17 +154,26 @@ def _run(spec: dict, data: Path, run_dir: Path, kind: str) -> dict:
 
 
 def _claim_checkpoints(spec: dict, data: str, run_dir: Path) -> None:
-    """Drops what another recipe, other data or other sources left in this folder: nothing may go on from it."""
+    """Drops what another recipe, data, sources or pre-training left in this folder: nothing may go on from it."""
     training = {key: value for key, value in spec.items() if key not in ("evaluate", "measure")}
     training["averaged_checkpoints"] = spec["evaluate"].get("averaged_checkpoints")
     sources = provenance.digest_files(training_sources(spec))
     identity = {"spec": digest(training), "data": data, "sources": sources, "torch": provenance.versions()["torch"]}
+    if "pretrained" in spec:
+        identity["pretrained"] = _digest_of_pretraining(Path(spec["pretrained"]))
     stamp = run_dir / "identity.json"
     if stamp.is_file() and json.loads(stamp.read_text()) != identity:
-        print("the recipe, the data or the sources have changed since the last checkpoint: training anew", flush=True)
+        print("the recipe, the data, the sources or the pre-training have changed since the last checkpoint: training anew", flush=True)
         shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
         (run_dir / "curves.jsonl").unlink(missing_ok=True)
     state.write_json(stamp, identity)
+
+
+def _digest_of_pretraining(metrics: Path) -> str:
+    """What tells one training of the run that this one starts from from the next."""
+    if not metrics.is_file():
+        raise UserError(f"{metrics}: missing; this run starts from the weights of that one, so let it finish first")
+    return provenance.digest_files([str(metrics)])
 
 
 def imported_sources() -> list[str]:

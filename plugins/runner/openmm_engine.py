@@ -26,6 +26,8 @@ from plugins.runner.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 HOOKS = "plugins.openmm_ext.training"
+# What reading a damaged checkpoint raises.
+UNREADABLE = (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError)
 
 
 @dataclass(frozen=True)
@@ -92,13 +94,15 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
     if start:
         print(f"resume from {start}", flush=True)
         cfg.resume, cfg.load_from = True, str(start)
+    elif "pretrained" in spec:
+        check_weights(cfg.load_from)
     runner = build_runner(cfg)
     with readable_errors(cfg.load_from):
         runner.train()
         losses = {"train": last_training_loss(run_dir, updates), "valid": validation_loss(runner, spec["seed"])}
     for path in sorted(checkpoints.glob("update_*.pth"))[:-1]:
         path.unlink()
-    pretrained = cfg.model.get("pretrained") or cfg.model.backbone.get("init_cfg")
+    pretrained = "pretrained" in spec or cfg.model.get("pretrained") or cfg.model.backbone.get("init_cfg")
     settings = {key: spec["train"][key] for key in ("updates", "batch", "lr", "warmup")}
     settings["backbone"] = "pretrained" if pretrained else "from scratch"
     if "train_fraction" in spec["model"]:
@@ -117,10 +121,7 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
     data, run_dir = Path(data).resolve(), Path(run_dir).resolve()
     task = TASKS[spec["task"]]
     cfg = write_config(spec, data, run_dir)
-    checkpoints = sorted((run_dir / "checkpoints").glob("update_*.pth"))
-    if not checkpoints:
-        raise UserError(f"{run_dir / 'checkpoints'}: holds no checkpoint to score; train the run first")
-    cfg.load_from = str(checkpoints[-1])
+    cfg.load_from = str(last_checkpoint(run_dir))
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks"):
         cfg[key] = None
     with readable_errors(cfg.load_from):
@@ -268,6 +269,9 @@ def build_config(spec: dict, data: Path):
         {"type": "AtomicCheckpointHook", "interval": settings["checkpoint_every"], "identity": identity(spec, data)},
         {"type": "ReseedHook", "seed": spec["seed"]},
     ]
+    if "pretrained" in spec:
+        cfg.load_from = str(last_checkpoint(Path(spec["pretrained"]).parent))
+        cfg.custom_hooks.append({"type": "FreshHeadHook"})
     return cfg
 
 
@@ -319,9 +323,30 @@ def build_runner(cfg):
 
 def identity(spec: dict, data: Path) -> str:
     """SHA-256 of what a checkpoint depends on."""
-    parts = {key: spec[key] for key in ("task", "data", "model", "train", "seed")}
+    parts = {key: spec.get(key) for key in ("task", "data", "model", "train", "seed", "pretrained")}
     parts["checksum"] = read_manifest(data / "manifest.json")["checksum"]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def last_checkpoint(run_dir: Path) -> Path:
+    """The weights with which the training of a run ended; UserError where they are not there."""
+    folder = run_dir.resolve() / "checkpoints"
+    found = sorted(folder.glob("update_*.pth"))
+    if not found:
+        raise UserError(f"{folder}: holds no checkpoint; remove metrics.json beside it and train that run again")
+    return found[-1]
+
+
+def check_weights(path: str) -> None:
+    """UserError for a file that cannot be read as weights alone; mmengine would then unpickle whatever it holds."""
+    import torch
+
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        raise UserError(
+            f"{path}: damaged checkpoint ({str(error).splitlines()[0]}); remove that run's folder and train it again"
+        ) from error
 
 
 def newest_checkpoint(folder: Path, expected: str) -> Path | None:
@@ -331,7 +356,7 @@ def newest_checkpoint(folder: Path, expected: str) -> Path | None:
     for path in sorted(folder.glob("update_*.pth"), reverse=True):
         try:
             found = torch.load(path, map_location="cpu", weights_only=True)["meta"].get("identity")
-        except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        except UNREADABLE as error:
             print(f"{path}: damaged checkpoint ({str(error).splitlines()[0]}), taking the one before", flush=True)
             path.unlink()
             continue

@@ -173,6 +173,7 @@ def _ablations(study: str) -> dict[str, dict]:
     for name, content in found.items():
         for arm, body in content["arms"].items():
             _home(found, name, arm, body, folder / f"{name}.yaml")
+            _pretraining(found, name, arm, body, folder / f"{name}.yaml")
     return found
 
 
@@ -193,16 +194,36 @@ def _home(found: dict[str, dict], ablation: str, arm: str, body: dict, path: Pat
     target = body.get("same_as")
     if target is None:
         return ablation, arm
+    where = f"{path}: arms.{arm}.same_as"
+    name, other = _named(found, target, where)
+    if recipe_name(found[name]) != recipe_name(found[ablation]):
+        raise UserError(f"{where}: '{target}' has the recipe '{recipe_name(found[name])}', this has another")
+    return name, other
+
+
+def _named(found: dict[str, dict], target: str, where: str) -> tuple[str, str]:
+    """(ablation, arm) of `target`, <ablation>/<arm>; UserError, with `where`, unless it is an arm with a `set`."""
     name, _, other = target.partition("/")
     if name not in found or other not in found[name]["arms"]:
         known = [f"{n}/{a}" for n, c in found.items() for a in c["arms"]]
-        raise UserError(f"{path}: arms.{arm}.same_as: no arm '{target}'{_nearest(target, known)}")
+        raise UserError(f"{where}: no arm '{target}'{_nearest(target, known)}")
     if "same_as" in found[name]["arms"][other]:
-        raise UserError(f"{path}: arms.{arm}.same_as: '{target}' is itself a same_as; name the arm that has a `set`")
-    if recipe_name(found[name]) != recipe_name(found[ablation]):
-        raise UserError(
-            f"{path}: arms.{arm}.same_as: '{target}' has the recipe '{recipe_name(found[name])}', this has another"
-        )
+        raise UserError(f"{where}: '{target}' is itself a same_as; name the arm that has a `set`")
+    return name, other
+
+
+def _pretraining(found: dict[str, dict], ablation: str, arm: str, body: dict, path: Path) -> tuple[str, str] | None:
+    """(ablation, arm) from whose weights an arm starts (`pretrained`); None for one that starts from scratch."""
+    target = body.get("pretrained")
+    if target is None:
+        return None
+    where = f"{path}: arms.{arm}.pretrained"
+    name, other = _named(found, target, where)
+    if "pretrained" in found[name]["arms"][other]:
+        raise UserError(f"{where}: '{target}' is itself pretrained; name an arm that starts from scratch")
+    for task in (found[ablation]["task"], found[name]["task"]):
+        if task != "classification":
+            raise UserError(f"{where}: '{target}': the task is {task}; only classification starts from another run")
     return name, other
 
 
@@ -281,13 +302,15 @@ def recipe(study: str, task: str, scale: str) -> dict:
 
 
 def data_folder(data: dict) -> str:
-    """The folder of a recipe's data set below results/data/<scale>: its name, and its languages where it has them."""
-    languages = [data[key] for key in ("source", "target") if key in data]
-    return "_".join([data["name"], *languages])
+    """The folder of a recipe's data set below results/data/<scale>: its name, then its languages or its seed, if given."""
+    return "_".join([data["name"], *(str(data[key]) for key in ("source", "target", "seed") if key in data)])
 
 
 def resolve(scale: str, study: str, ablation: str, arm: str, seed: int) -> dict:
-    """Everything that decides the result of a run, and nothing else. `arm` is the name or its slug."""
+    """Everything that decides the result of a run, and nothing else. `arm` is the name or its slug.
+
+    `pretrained` in it is the metrics.json of the run whose weights this one starts from: same seed, same scale.
+    """
     found = _ablations(study)
     if ablation not in found:
         raise UserError(f"experiments/{study}/ablations: no ablation '{ablation}'{_nearest(ablation, list(found))}")
@@ -299,7 +322,11 @@ def resolve(scale: str, study: str, ablation: str, arm: str, seed: int) -> dict:
     task = found[ablation]["task"]
     spec = copy.deepcopy(recipe(study, recipe_name(found[ablation]), scale))
     spec["model"] = merge(spec.get("model", {}), arms[name].get("set", {}))
-    validate(spec, "recipe", EXPERIMENTS / study / "ablations" / f"{ablation}.yaml")
+    path = EXPERIMENTS / study / "ablations" / f"{ablation}.yaml"
+    validate(spec, "recipe", path)
+    start = _pretraining(found, ablation, name, arms[name], path)
+    if start:
+        spec["pretrained"] = Run(scale, study, *start, seed, label=start[1], home=start).metrics
     return {"scale": scale, "study": study, "ablation": ablation, "arm": name, "seed": seed, "task": task} | spec
 
 

@@ -73,6 +73,11 @@ def data_manifest(wildcards):
     return f"results/data/{wildcards.scale}/{experiments.data_folder(spec_of(wildcards)['data'])}/manifest.json"
 
 
+def pretraining(wildcards):
+    """The run from whose weights a training job starts; most start from none."""
+    return spec_of(wildcards).get("pretrained", [])
+
+
 def of_dataset(look_up):
     """`look_up` of the data set of a folder, as the recipes of this scale give it."""
     return lambda wildcards: or_one_line(look_up, wildcards.scale, wildcards.dataset, STUDIES)
@@ -81,7 +86,13 @@ def of_dataset(look_up):
 def wanted_metrics(study=None):
     """What the runs of a study (of all) declare; with keep_gaps only what is there."""
     paths = [path for path, run in RUN_AT.items() if study in (None, run.study)]
-    return [path for path in paths if Path(path).is_file()] if config.get("keep_gaps") else paths
+    return [path for path in paths if is_there(path)] if config.get("keep_gaps") else paths
+
+
+def is_there(metrics):
+    """Whether a run has finished, and the one that it started from still is: else asking for it would train."""
+    start = or_one_line(experiments.resolve_metrics_path, metrics).get("pretrained", metrics)
+    return Path(metrics).is_file() and Path(start).is_file()
 
 
 def study_outputs(where, study):

@@ -2,6 +2,7 @@ rule train:
     """Train, evaluate and measure one arm with one seed; a killed run goes on from its last checkpoint."""
     input:
         data=data_manifest,
+        pretrained=pretraining,
         sources=lambda w: or_one_line(sources.run_sources, spec_of(w)),
     output:
         metrics="results/runs/{scale}/{study}/{ablation}/{arm}/seed{seed}/metrics.json",

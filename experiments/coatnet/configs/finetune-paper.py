@@ -1,14 +1,13 @@
 # Fine-tuning on ImageNet-1K, Table 10: 30 epochs at a constant 5e-5, weight decay 1e-8, gradients clipped at 1, moving
-# average of the weights at 0.9999, no cut to the centre, at the size that `side` says. RandAugment, MixUp and label
+# average of the weights at 0.9999, no cut to the centre, at the model's own image size. RandAugment, MixUp and label
 # smoothing as before; after ImageNet-21K the paper has no MixUp (`model.train_cfg=None`).
 _base_ = ["./classification-paper.py"]
 
-side = 384
 train_dataloader = dict(
     dataset=dict(
         pipeline=[
             dict(type="LoadCheckedImage"),
-            dict(type="RandomResizedCrop", scale=side, backend="pillow", interpolation="bicubic"),
+            dict(type="RandomResizedCrop", scale=None, backend="pillow", interpolation="bicubic"),
             dict(type="RandomFlip", prob=0.5, direction="horizontal"),
             dict(
                 type="RandAugment",
@@ -26,7 +25,7 @@ test_dataloader = dict(
     dataset=dict(
         pipeline=[
             dict(type="LoadCheckedImage"),
-            dict(type="Resize", scale=(side, side), backend="pillow", interpolation="bicubic"),
+            dict(type="Resize", scale=None, backend="pillow", interpolation="bicubic"),
             dict(type="PackInputs"),
         ]
     )
