@@ -133,6 +133,15 @@ def arms_of(check: Mapping) -> list[str]:
     return [*check[form], *check.get("exceeds", [])]
 
 
+def subtracted(check: Mapping) -> list[list[str]]:
+    """The arms of a check that must be alike in settings and data.
+
+    A gain is a difference of differences: its two starts must be alike and its two ends; a start may be unlike its end.
+    """
+    arms = arms_of(check)
+    return [arms[::2], arms[1::2]] if form_of(check) == "gain" else [arms]
+
+
 def judge_interval(low: float, high: float, above: float, below: float = math.inf) -> str:
     """Verdict on "above < truth < below" from an interval of the truth; an interval of one point is exact."""
     if low > above and high < below:
@@ -162,7 +171,7 @@ class Judge:
         """The verdict on one check."""
         arms = arms_of(check)
         column = summary.column_of(check.get("metric", self.metric))
-        problem = self._gap(arms, column) or self._unlike(arms, column)
+        problem = self._gap(arms, column) or self._unlike(check, column)
         if problem:
             return Outcome("not comparable", problem)
         values = [summary.per_seed(self.rows(arm), column) for arm in arms]
@@ -182,21 +191,22 @@ class Judge:
                 return f"{arm} has no {text.metric_name(column)}"
         return ""
 
-    def _unlike(self, arms: list[str], column: str) -> str:
-        """The first setting in which the arms differ on one seed; "" if none."""
+    def _unlike(self, check: Mapping, column: str) -> str:
+        """The first setting in which arms that must be alike differ on one seed; "" if none."""
         if column.startswith("cost."):
             names = ["cost.macs_input"]
             names += ["provenance.device", "provenance.threads"] if column.rsplit(".", 1)[-1] in TIMED else []
         else:
             names = [n for n in loading.columns_of(self.frame, "settings") if n not in OWN_SETTINGS]
             names += loading.columns_of(self.frame, "data")
-        rows = pd.concat([self.rows(arm) for arm in dict.fromkeys(arms)])
-        rows = rows[rows["status"] == "done"]
-        for name in (n for n in names if n in rows):
-            for _, found in rows.dropna(subset=[name]).groupby("seed")[name]:
-                values = sorted(set(found.astype(str)))
-                if len(values) > 1:
-                    return f"unlike settings: {name} is {' and '.join(loading.one_line(v, 40) for v in values[:2])}"
+        for arms in subtracted(check):
+            rows = pd.concat([self.rows(arm) for arm in dict.fromkeys(arms)])
+            rows = rows[rows["status"] == "done"]
+            for name in (n for n in names if n in rows):
+                for _, found in rows.dropna(subset=[name]).groupby("seed")[name]:
+                    values = sorted(set(found.astype(str)))
+                    if len(values) > 1:
+                        return f"unlike settings: {name} is {' and '.join(loading.one_line(v, 40) for v in values[:2])}"
         return ""
 
     def _exact(self, check: Mapping, values: list[dict[int, float]]) -> Outcome:

@@ -22,6 +22,8 @@ NAMES = (
     "bccd",
     "cifar10",
     "cifar100",
+    "imagenet",
+    "imagenet21k",
     "camvid",
     "coco",
     "cityscapes",

@@ -163,7 +163,7 @@ def _claim_checkpoints(spec: dict, data: str, run_dir: Path) -> None:
         identity["pretrained"] = _digest_of_pretraining(Path(spec["pretrained"]))
     stamp = run_dir / "identity.json"
     if stamp.is_file() and json.loads(stamp.read_text()) != identity:
-        print("the recipe, the data, the sources or the pre-training have changed since the last checkpoint: training anew", flush=True)
+        print("the recipe, data, sources or pre-training changed since the last checkpoint: training anew", flush=True)
         shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
         (run_dir / "curves.jsonl").unlink(missing_ok=True)
     state.write_json(stamp, identity)

@@ -302,7 +302,7 @@ def recipe(study: str, task: str, scale: str) -> dict:
 
 
 def data_folder(data: dict) -> str:
-    """The folder of a recipe's data set below results/data/<scale>: its name, then its languages or its seed, if given."""
+    """The folder of a recipe's data set below results/data/<scale>: its name, then its languages or seed, if any."""
     return "_".join([data["name"], *(str(data[key]) for key in ("source", "target", "seed") if key in data)])
 
 

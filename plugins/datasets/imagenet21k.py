@@ -1,0 +1,21 @@
+"""ImageNet-21K, any of its releases, as class folders: `DATA_ROOT/imagenet21k/{train,val}/<wnid>/*.JPEG`, linked.
+
+Releases differ (10 to 14 million images, up to 21,841 classes) and have no split of their own: the user's folders are
+taken as they are, and the manifest counts them. The origin wants an account, so nothing is fetched.
+"""
+
+from pathlib import Path
+
+from plugins.datasets.imagenet import link_splits
+from plugins.datasets.prepare import Source
+from plugins.runner.errors import UserError
+
+DEFAULTS: dict = {}
+ORIGIN = "ImageNet-21K (image-net.org, where an account is needed; it cannot be fetched), unpacked"
+
+
+def build(folder: Path, params: dict, source: Source) -> dict:
+    """Writes classes/<split>/<wnid>/ (links) into `folder`; returns the facts of the manifest."""
+    if source.data_root is None:
+        raise UserError(f"data_root is not set; name a folder and put {ORIGIN}, in its imagenet21k/train and val")
+    return link_splits(source.data_root / "imagenet21k", folder, ORIGIN)
