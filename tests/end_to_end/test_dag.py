@@ -138,6 +138,25 @@ def test_a_new_ablation_is_one_file(finished):
         file.unlink()
 
 
+def test_a_pretrained_arm_waits_for_its_start_and_follows_its_changes(finished):
+    text = (finished.root / "experiments/coatnet/ablations/tiny.yaml").read_text()
+    new = yaml.safe_load(text) | {"baseline": "tuned"}
+    new["arms"] = {"tuned": {"priority": "core", "pretrained": "tiny/pre", "set": {"coatnet": {"image_size": 96}}}}
+    file = finished.root / "experiments/coatnet/ablations/transfer.yaml"
+    file.write_text(yaml.safe_dump(new, sort_keys=False))
+    tuned = "coatnet/transfer/tuned/seed1"
+    try:
+        assert finished.planned() == {tuned}
+        assert finished.planned(config=("seeds=[2]", "arms=[transfer/*]")) == {
+            run.replace("seed1", "seed2") for run in (CLASSES, tuned)
+        }
+        recipe = "experiments/coatnet/ablations/tiny.yaml"
+        with changed(finished, recipe, lambda text: text.replace("relative: pre", "relative: post")):
+            assert finished.planned() == {CLASSES, tuned}
+    finally:
+        file.unlink()
+
+
 def test_titles_and_labels_rerun_nothing(finished):
     change = {"text": lambda text: text.replace("Two arms", "Another title").replace("extra", "extra\n    label: none")}
     with changed(finished, "experiments/spatial_attention/ablations/tiny.yaml", change["text"]):

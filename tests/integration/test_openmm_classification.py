@@ -193,7 +193,7 @@ def test_the_networks_of_all_recipes_can_be_built(path):
 
 
 @pytest.mark.parametrize("name", ["imagenet21k-paper.py", "finetune-paper.py"])
-def test_configs_without_a_recipe_of_their_own_can_be_read(name, data):
+def test_the_paper_s_pre_training_and_fine_tuning_take_a_step(name, data):
     """Their schedules, losses and hooks are built; the data stand for larger ones."""
     spec = make_spec(config=name, options={"train_dataloader.num_workers": 0, "test_dataloader.num_workers": 0,
                                            "train_dataloader.persistent_workers": False,
@@ -282,6 +282,66 @@ def test_weights_start_a_training_on_larger_images_with_resized_tables(weights, 
     tables = [name for name in before if name.endswith(".table")]
     assert tables and all(torch.equal(after[name], resized(before[name], 4, 4)) for name in tables)
     assert all(torch.equal(after[name], value) for name, value in before.items() if name not in tables)
+
+
+def transfer_spec(weights: Path, **training) -> dict:
+    """Fine-tuning, at twice the image size, of the run that `weights` is of."""
+    spec = make_spec({"image_size": 64}, config="transfer.py", **training)
+    return spec | {"pretrained": str(weights.parents[1] / "metrics.json")}
+
+
+def weights_at_the_start(spec: dict, data: Path, folder: Path) -> dict:
+    runner = engine.build_runner(engine.write_config(spec, data, folder))
+    runner.load_or_resume()
+    return runner.model.state_dict()
+
+
+def test_a_transfer_starts_from_the_weights_of_another_run(weights, data, tmp_path):
+    from plugins.operators.coatnet import resized
+
+    before = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
+    after = weights_at_the_start(transfer_spec(weights), data, tmp_path / "run")
+    tables = [name for name in before if name.endswith(".table")]
+    assert tables and all(torch.equal(after[name], resized(before[name], 4, 4)) for name in tables)
+    assert all(torch.equal(after[name], value) for name, value in before.items() if name not in tables)
+
+
+def test_other_classes_get_a_fresh_last_layer(weights, copy, tmp_path):
+    for split in ("train", "val", "test"):
+        (copy / "classes" / split / "red").rename(copy / "classes" / split / "rose")
+    classes = [*CLASSES[1:], "rose"]
+    seal(copy, "tiny", {}, {"classes": classes, "class_size": [32, 32], "counts": {"test": 20}, "skipped": {}})
+    before = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
+    after = weights_at_the_start(transfer_spec(weights), copy, tmp_path / "run")
+    assert after["head.fc.weight"].shape == before["head.fc.weight"].shape
+    assert not torch.equal(after["head.fc.weight"], before["head.fc.weight"])
+    name = "backbone.stages.0.0.weight"
+    assert torch.equal(after[name], before[name])
+
+
+def test_a_killed_transfer_goes_on_from_its_own_checkpoint(weights, data, tmp_path, monkeypatch):
+    spec, run = transfer_spec(weights, updates=4, warmup=1), tmp_path / "run"
+    undisturbed = finished(spec, data, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "validation_loss", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            engine.train(spec, data, run)
+    sorted((run / "checkpoints").glob("update_*.pth"))[-1].unlink()
+    again = finished(spec, data, run)
+    assert again["curves"] == undisturbed["curves"] and again["scored"] == undisturbed["scored"]
+    assert all(torch.equal(value, undisturbed["weights"][name]) for name, value in again["weights"].items())
+
+
+def test_weights_that_are_not_there_or_damaged_are_one_line(weights, data, tmp_path):
+    spec, folder = transfer_spec(weights), tmp_path / "source"
+    spec["pretrained"] = str(folder / "metrics.json")
+    with pytest.raises(UserError, match="source/checkpoints: holds no checkpoint; remove metrics.json beside it"):
+        engine.train(spec, data, tmp_path / "run")
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / weights.name).write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(UserError, match=f"{weights.name}: damaged checkpoint .*train it again") as error:
+        engine.train(spec, data, tmp_path / "run")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

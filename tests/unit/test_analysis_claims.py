@@ -95,6 +95,13 @@ def test_unlike_settings_are_not_comparable(changes, named, tmp_path):
     assert found.verdict == "not comparable" and named in found.reason
 
 
+def test_a_gain_compares_starts_with_starts_and_ends_with_ends(tmp_path):
+    """Only the arm `muse` has other settings here: as both ends it is alike, as one of the starts it is not."""
+    frame = frame_of(CLEAR, tmp_path, settings={"updates": 600, "batch": 16})
+    assert judge({"gain": [B, A], "exceeds": [C, A]}, frame, tmp_path).verdict == "contradicted"
+    assert "settings.updates" in judge({"gain": [B, C], "exceeds": [A, C]}, frame, tmp_path).reason
+
+
 def test_a_cost_that_varies_between_seeds_is_not_exact(tmp_path):
     frame = frame_of(CLEAR, tmp_path)
     frame.loc[0, "cost.params"] += 1

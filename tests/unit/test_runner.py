@@ -80,6 +80,25 @@ def test_a_schedule_that_is_out_of_date(monkeypatch, capsys):
     assert "experiments/ changed" in capsys.readouterr().err
 
 
+def test_nothing_goes_on_from_before_another_pre_training(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(REPOSITORY)
+    start = tmp_path / "metrics.json"
+    spec = runner.resolve_metrics_path("results/runs/mini/coatnet/transfer/C-C-T-T/seed1/metrics.json")
+    assert spec["pretrained"] == "results/runs/mini/coatnet/pretraining/C-C-T-T/seed1/metrics.json"
+    spec["pretrained"] = str(start)
+    with pytest.raises(UserError, match="metrics.json: missing; this run starts from the weights of that one"):
+        runner._claim_checkpoints(spec, "data", tmp_path)
+    checkpoint = tmp_path / "checkpoints" / "update_00000050.pth"
+    checkpoint.parent.mkdir()
+    for content, stays in (("first", True), ("first", True), ("second", False)):
+        checkpoint.touch()
+        start.write_text(content)
+        runner._claim_checkpoints(spec, "data", tmp_path)
+        assert checkpoint.exists() == stays
+        checkpoint.parent.mkdir(exist_ok=True)
+    assert "pre-training changed since the last checkpoint" in capsys.readouterr().out
+
+
 def test_cuda_that_is_not_there(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(UserError, match="no GPU is visible"), device.take("cuda"):

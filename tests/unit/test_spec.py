@@ -24,6 +24,16 @@ arms:
   0010+dcn: {priority: extra, set: {attention: {terms: "0010"}, deformable: true}}
   again: {same_as: toy/0010}
 """
+TRANSFER = """
+title: A toy
+paper: Table 0
+task: classification
+baseline: source
+arms:
+  source: {priority: extra, set: {}}
+  tuned: {priority: core, pretrained: toy/source, set: {train_fraction: 0.5}}
+  again: {same_as: toy/source}
+"""
 RECIPE = """
 engine: fairseq
 threads: 1
@@ -94,6 +104,35 @@ def test_titles_notes_and_labels_do_not_change_the_digest(toy):
     assert spec.digest(spec.resolve("mini", "toy", "toy", "0010", 1)) != before
 
 
+def test_a_pretrained_arm_names_the_run_of_its_seed_and_scale(toy):
+    toy(TRANSFER)
+    (Path("experiments/toy/configs/classification-mini.yaml")).write_text(RECIPE)
+    spec.recipe.cache_clear()
+    tuned, source = (spec.resolve("mini", "toy", "toy", arm, 3) for arm in ("tuned", "source"))
+    assert tuned["pretrained"] == "results/runs/mini/toy/toy/source/seed3/metrics.json"
+    assert spec.resolve_metrics_path(tuned["pretrained"]) == source and "pretrained" not in source
+    toy(TRANSFER.replace(", pretrained: toy/source", ""))
+    assert spec.digest(spec.resolve("mini", "toy", "toy", "tuned", 3)) != spec.digest(tuned)
+
+
+def networks(words: dict) -> dict:
+    """The words of a CoAtNet that decide its weights but for the size of their tables."""
+    return {key: value for key, value in words["coatnet"].items() if key != "image_size"}
+
+
+@pytest.mark.parametrize("scale", ["mini", "small", "paper"])
+def test_every_pretrained_arm_of_the_suite_has_the_network_of_its_start(monkeypatch, scale):
+    monkeypatch.chdir(REPOSITORY)
+    spec._ablations.cache_clear()
+    spec.recipe.cache_clear()
+    pretrained = [tuned for _, _, tuned in spec.arm_specs("coatnet", scale) if "pretrained" in tuned]
+    assert len(pretrained) == 4
+    for tuned in pretrained:
+        start = spec.resolve_metrics_path(tuned["pretrained"])
+        assert networks(start["model"]) == networks(tuned["model"])
+        assert start["data"] != tuned["data"]
+
+
 FAULTS = {
     "misspelt key": (ABLATION.replace("kv_stride", "kv_strid"), ["toy.yaml", "kv_strid", "did you mean 'kv_stride'"]),
     "unknown top key": (ABLATION.replace("title:", "titel:"), ["toy.yaml", "titel", "did you mean 'title'"]),
@@ -107,6 +146,17 @@ FAULTS = {
     "baseline that is no arm": (ABLATION.replace("baseline: w/o", "baseline: without"), ["baseline", "without"]),
     "same_as nowhere": (ABLATION.replace("toy/0010}", "toy/0011}"), ["same_as", "toy/0011", "did you mean"]),
     "set and same_as": (ABLATION.replace("same_as: toy/0010", "same_as: toy/0010, set: {}, priority: core"), ["again"]),
+    "pretrained on nothing": (TRANSFER.replace("toy/source", "toy/sorce"), ["tuned.pretrained", "did you mean 'toy/s"]),
+    "pretrained on a same_as": (TRANSFER.replace("toy/source", "toy/again"), ["tuned.pretrained", "itself a same_as"]),
+    "pretrained on itself": (TRANSFER.replace("toy/source", "toy/tuned"), ["tuned.pretrained", "itself pretrained"]),
+    "pretrained translation": (
+        TRANSFER.replace("task: classification", "task: translation"),
+        ["tuned.pretrained", "task is translation", "only classification"],
+    ),
+    "pretrained same_as": (
+        TRANSFER.replace("{same_as: toy/source}", "{same_as: toy/source, pretrained: toy/source}"),
+        ["again", "with `same_as` alone"],
+    ),
     "neither set nor same_as": (ABLATION.replace("again: {same_as: toy/0010}", "again: {}"), ["again"]),
     "not yaml": ("arms: [", ["toy.yaml", "not valid YAML"]),
     "a list": ("- 1\n", ["toy.yaml", "mapping"]),
@@ -201,8 +251,9 @@ def test_the_paper_scale_has_every_language_pair(monkeypatch):
         assert inputs.dataset_sources("paper", folder, config["studies"])
 
 
-def test_the_languages_of_a_data_set_are_part_of_its_folder(toy):
+def test_the_languages_or_the_seed_of_a_data_set_are_part_of_its_folder(toy):
     assert spec.data_folder({"name": "mini_translation", "sentences": 100}) == "mini_translation"
+    assert spec.data_folder({"name": "mini_shapes", "seed": 2}) == "mini_shapes_2"
     assert spec.data_folder({"name": "multi30k", "source": "de", "target": "en"}) == "multi30k_de_en"
 
 
