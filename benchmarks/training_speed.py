@@ -21,11 +21,11 @@ from plugins.datasets.prepare import prepare
 from plugins.runner import openmm_engine as engine
 from plugins.runner.spec import resolve
 
-# The arm without any of our operators, or the family's own network where every arm has them.
+# The arm without any of our operators.
 PLAIN = {
     "mmdet": ("spatial_attention", "factors_detection", "w/o"),
     "mmseg": ("spatial_attention", "factors_segmentation", "w/o"),
-    "mmpretrain": ("coatnet", "layouts", "C-C-T-T"),
+    "mmpretrain": ("aaconv", "fractions", "plain"),
 }
 WARM = 5  # updates before the clock starts
 
