@@ -30,11 +30,15 @@ def draw(kind: str, frame: pd.DataFrame, ablations: list[Ablation], runs_csv: Pa
 
 
 def of_layouts(ablation: Ablation) -> bool:
-    """Whether the arms differ in the layout and in nothing else."""
+    """Whether the arms differ in the layout and in nothing else; not those of another setting, with their own panel."""
     words = [arm.set for arm in ablation.arms.values() if arm.same_as is None]
-    return bool(words) and all(
-        len(word) == 1 and all(isinstance(value, Mapping) and set(value) == {"layout"} for value in word.values())
-        for word in words
+    return (
+        bool(words)
+        and ablation.panel == ablation.task
+        and all(
+            len(word) == 1 and all(isinstance(value, Mapping) and set(value) == {"layout"} for value in word.values())
+            for word in words
+        )
     )
 
 

@@ -35,13 +35,15 @@ def points(frame: pd.DataFrame, ablations: list[Ablation]) -> Points:
 
 
 def on_the_same_data(frame: pd.DataFrame, ablations: list[Ablation]) -> pd.DataFrame:
-    """The finished rows of these ablations on the data, name and checksum, that most of them have."""
+    """The finished rows of these ablations on the data (checksum, and share of it) that most of them have."""
     kept = [summary.ablation_rows(frame, a) for a in ablations]
     rows = pd.concat(kept) if kept else frame.iloc[:0]
     done = rows[rows["status"] == "done"]
     if done.empty or "data.checksum" not in done:
         return done
-    return done[done["data.checksum"] == done["data.checksum"].mode().iloc[0]]
+    share = done.get("settings.train_fraction", pd.Series(1.0, done.index)).fillna(1.0).astype(float)
+    data = done["data.checksum"] + share.map(" {:g}".format)
+    return done[data == data.mode().iloc[0]]
 
 
 def per_example(rows: pd.DataFrame) -> pd.DataFrame:

@@ -21,6 +21,7 @@ def suite(tmp_path):
         ("spatial_attention", "factors_detection", "w/o", {}),
         ("spatial_attention", "factors_detection", "0010", {}),
         ("spatial_attention", "factors_detection", "1111", {"data": {"name": "other", "checksum": "b" * 64}}),
+        ("spatial_attention", "factors_detection", "0110", {"settings": {"train_fraction": 0.1}}),
         ("muse", "boxes", "w/o", {"metrics": {"box_ap": 21.0}, "primary": "box_ap"}),
     ):
         run = samples.metrics(study, ablation, arm, 1, 20.0, **changes)
