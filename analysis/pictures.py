@@ -65,13 +65,16 @@ def _save_grid(rows: list[tuple[str, list[Path]]], heads: list[str], line: str, 
     blocks = max(1, -(-len(rows) // TALLEST))
     tall = max(1, -(-len(rows) // blocks))
     wide = len(heads)
+    shape = next((bitmaps.imread(p).shape for _, paths in rows for p in paths if p.is_file()), (1, 1))
+    aspect = shape[0] / shape[1]
     with plt.rc_context({"font.family": "DejaVu Sans", "font.size": 8}):
         made, axes = plt.subplots(
             tall, blocks * wide, squeeze=False, layout="constrained",
-            figsize=(SIDE * blocks * wide + 0.3, SIDE * tall + 0.6),
+            figsize=(SIDE * blocks * wide + 0.3, SIDE * aspect * tall + 0.6),
         )  # fmt: skip
         for panel in axes.flat:
             panel.set_axis_off()
+            panel.set_box_aspect(aspect)
         for index, (label, paths) in enumerate(rows):
             block, row = divmod(index, tall)
             for column, picture in enumerate(paths):
