@@ -82,9 +82,11 @@ def series_name(ablation: Ablation, arm: ArmSummary) -> str:
     return f"{ablation.title}, + {suffix}" if suffix else ablation.title
 
 
-def draw_tradeoff(axes: Axes, frame: pd.DataFrame, ablations: list[Ablation], series: list[str]) -> None:
+def draw_tradeoff(
+    axes: Axes, found: list[tuple[Ablation, ArmSummary]], ablations: list[Ablation], series: list[str]
+) -> None:
     """One panel: a labelled point per arm, the baseline as a star, the frontier through the arms that none beats."""
-    pairs = [(a, arm) for a, arm in finished(frame, ablations) if not math.isnan(arm.costs["macs"])]
+    pairs = [(a, arm) for a, arm in found if not math.isnan(arm.costs["macs"])]
     axes.set_title(ablations[0].panel[:1].upper() + ablations[0].panel[1:])
     if not pairs:
         style.empty(axes, "no finished run")
@@ -130,14 +132,16 @@ def tradeoff(frame: pd.DataFrame, ablations: list[Ablation], base: Path) -> None
         if not summary.ablation_rows(frame, ablation).empty:
             panels.setdefault(ablation.panel, []).append(ablation)
     groups = list(panels.values()) or [ablations[:1]]
-    series = list(dict.fromkeys(series_name(*pair) for group in groups for pair in finished(frame, group)))
+    found = [finished(frame, group) for group in groups]
+    everything = [pair for pairs in found for pair in pairs]
+    series = list(dict.fromkeys(series_name(*pair) for pair in everything))
     columns = 2 if max(map(len, series), default=0) < 40 else 1
     width = 5.4 if len(groups) > 1 else 6.4
-    ringed = any(arm.arm == a.recommended for group in groups for a, arm in finished(frame, group))
+    ringed = any(arm.arm == ablation.recommended for ablation, arm in everything)
     with style.figure(len(groups), width, 4.2, legend=-(-(len(series) + 2 + ringed) // columns)) as (made, axes, key):
         style.footer(made, f"{source_line(frame, ablations)} · {BARS}{_geometry(frame, ablations)}")
-        for panel, group in zip(axes, groups, strict=True):
-            draw_tradeoff(panel, frame, group, series)
+        for panel, pairs, group in zip(axes, found, groups, strict=True):
+            draw_tradeoff(panel, pairs, group, series)
         handles = [key.scatter([], [], label=name, **_look(index, False)) for index, name in enumerate(series)]
         handles.append(key.scatter([], [], s=100, marker="*", color="#7F7F7F", label="baseline"))
         handles += [key.scatter([], [], label="recommended by the paper", **RING)] * ringed

@@ -4,14 +4,13 @@ The binary version holds no pickles. An image is a byte for its superclass, one 
 the 500 training images of a class, the last `val` in the order of the file are the validation split.
 """
 
-import hashlib
 import tarfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 
-from plugins.datasets.originals import download, folder_of, missing
+from plugins.datasets.originals import check_md5, download, folder_of, missing
 from plugins.datasets.prepare import Source, check_range
 from plugins.runner.errors import UserError
 
@@ -31,10 +30,7 @@ def build(folder: Path, params: dict, source: Source) -> dict:
         if not source.fetch:
             raise missing(path, ORIGIN)
         download(URL, path)
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "md5").hexdigest()
-    if found != MD5:
-        raise UserError(f"{path}: MD5 is {found}, not the published {MD5}; fetch the original again")
+    check_md5(path, MD5)
     members = _members(path)
     names = members["fine_label_names.txt"].decode("ascii", "replace").split()
     if len(set(names)) != CLASSES or not all(name.replace("_", "").isalpha() for name in names):

@@ -7,7 +7,6 @@ classes one by one, so that what was stopped goes on where it was. Images are li
 removed. The test split has no public labels: runs are scored on the validation split, as is usual.
 """
 
-import hashlib
 import io
 import os
 import re
@@ -24,7 +23,7 @@ from typing import BinaryIO
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from plugins.datasets.originals import image_size
+from plugins.datasets.originals import check_md5, image_size
 from plugins.datasets.prepare import Source
 from plugins.runner.errors import UserError
 
@@ -175,10 +174,7 @@ def _archive(root: Path, part: str, release: Release) -> Path:
     path = root / name
     if not path.is_file():
         raise UserError(f"{path}: missing; put the archives of {ORIGIN} in {root}/, or their images in train/ and val/")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "md5").hexdigest()
-    if found != expected:
-        raise UserError(f"{path}: MD5 is {found}, not the published {expected}; get the original again")
+    check_md5(path, expected)
     return path
 
 

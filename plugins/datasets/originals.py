@@ -27,6 +27,14 @@ def missing(path: Path, origin: str) -> UserError:
     return UserError(f"{path}: missing; put the files of {origin} in {path.parent}/, or add --fetch to download them")
 
 
+def check_md5(path: Path, published: str) -> None:
+    """UserError for an original whose MD5 is not the published one."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if found != published:
+        raise UserError(f"{path}: MD5 is {found}, not the published {published}; get the original again")
+
+
 def download(url: str, path: Path, sha256: str | None = None) -> None:
     """Fetches `url` to `path` through a temporary name beside it; UserError where the network fails or the hash
     differs.
