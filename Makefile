@@ -33,8 +33,10 @@ run: env
 	$(BIN)/python -m plugins.runner.doctor
 	$(BIN)/snakemake --cores all $(ARGS)
 
+# Files of tests side by side, one to a processor; one thread each, or they would fight for the processors.
+test: export OMP_NUM_THREADS := 1
 test: env
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 env: $(STAMP)
 

@@ -38,25 +38,31 @@ def deformable(ablations: list[Ablation]) -> list[Ablation]:
     return [a for a in ablations if a.name.startswith("deformable_")]
 
 
+def comparable(kind: str, frame: pd.DataFrame, ablations: list[Ablation]) -> list[tuple[Ablation, list[ArmSummary]]]:
+    """(ablation, arms with results) of the ablations of this kind that have two points to compare."""
+    found = []
+    for ablation in deformable(ablations) if kind == "deformable" else with_windows(ablations):
+        arms = [arm for arm in summary.summarise(frame, ablation) if arm.n]
+        points = [a for a in arms if kind == "deformable" or windows_of(ablation.arms[a.arm].set)]
+        if len(points) > 1:
+            found.append((ablation, arms))
+    return found
+
+
 def draw(kind: str, frame: pd.DataFrame, ablations: list[Ablation], base: Path, source: str) -> None:
-    """Draw one of the two figures of a study as base.svg, base.pdf and base.png."""
-    chosen, panel = {
-        "deformable": (deformable(ablations), _draw_deformable),
-        "windows": (with_windows(ablations), _draw_windows),
-    }[kind]
+    """Draw one of the two figures of a study as base.svg, base.pdf and base.png, with a panel for every ablation of
+    which two operators, or two windows, have finished runs."""
+    panel = {"deformable": _draw_deformable, "windows": _draw_windows}[kind]
+    chosen = comparable(kind, frame, ablations)
     with style.figure(max(len(chosen), 1), width=4.6, height=3.6, legend=2) as (made, axes, key):
         style.footer(made, f"{source} · {BARS}")
         if not chosen:
-            style.empty(axes[0], "no ablation of this kind")
+            style.empty(axes[0], "no two finished runs to compare")
         handles = {}
-        for axis, ablation in zip(axes, chosen, strict=False):
+        for axis, (ablation, arms) in zip(axes, chosen, strict=False):
             axis.set_title(ablation.task[:1].upper() + ablation.task[1:])
-            arms = [arm for arm in summary.summarise(frame, ablation) if arm.n]
-            if arms:
-                panel(axis, ablation, arms)
-                handles |= {h.get_label(): h for h in axis.get_legend_handles_labels()[0]}
-            else:
-                style.empty(axis, "no finished run")
+            panel(axis, ablation, arms)
+            handles |= {h.get_label(): h for h in axis.get_legend_handles_labels()[0]}
         if handles:
             style.legend(key, list(handles.values()), 2)
         style.save(made, base)

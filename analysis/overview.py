@@ -34,6 +34,15 @@ def points(frame: pd.DataFrame, ablations: list[Ablation]) -> Points:
     ]
 
 
+def distinct_names(found: Points) -> list[str]:
+    """The arms' labels; those that a study has in several panels ("1111") say which ("1111, encoder")."""
+    keys = [(ablation.study, arm.label) for ablation, arm in found]
+    return [
+        f"{arm.label}, {ablation.panel.rpartition(', ')[2]}" if keys.count(key) > 1 else arm.label
+        for (ablation, arm), key in zip(found, keys, strict=True)
+    ]
+
+
 def on_the_same_data(frame: pd.DataFrame, ablations: list[Ablation]) -> pd.DataFrame:
     """The finished rows of these ablations on the data (checksum, and share of it) that most of them have."""
     kept = [summary.ablation_rows(frame, a) for a in ablations]
@@ -79,7 +88,7 @@ def _panel(axes: Axes, found: Points, studies: list[str], cost: str) -> None:
     """One cost; in a crowd only the arms on the frontier are named."""
     divisor, unit = text.scaled([arm.costs[cost] for _, arm in found], UNITS[cost])
     at = [(arm.costs[cost] / divisor, arm.mean) for _, arm in found]
-    bars, labels = [], []
+    bars, labels, names = [], [], distinct_names(found)
     frontier = stats.frontier([x for x, _ in at], [y for _, y in at])
     for index, ((ablation, arm), (x, y)) in enumerate(zip(found, at, strict=True)):
         study = studies.index(ablation.study)
@@ -89,7 +98,7 @@ def _panel(axes: Axes, found: Points, studies: list[str], cost: str) -> None:
             axes.errorbar(x, y, arm.half_width, color=look["color"], elinewidth=0.7, alpha=0.5, zorder=2)
             bars.append(((x, y - arm.half_width), (x, y + arm.half_width)))
         if index in frontier or len(found) <= CROWD:
-            labels.append((x, y, arm.label))
+            labels.append((x, y, names[index]))
     best = [at[i] for i in frontier]
     axes.plot(*zip(*best, strict=True), color=style.FRONTIER, linewidth=1, linestyle=style.DASHES[0], zorder=1)
     axes.margins(x=0.1, y=0.1)

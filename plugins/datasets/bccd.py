@@ -30,7 +30,7 @@ def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes images/ and annotations/ into `folder`; returns the facts of the manifest."""
     if params["width"] != 0:
         check_range("bccd", params, "width", 32, 640)
-    original = folder_of(source, "bccd/BCCD", ORIGIN)
+    original = folder_of(source, "bccd/BCCD", ORIGIN, fetchable=True)
     if not original.is_dir():
         if not source.fetch:
             raise UserError(f"{original}: no such folder; put {ORIGIN} there, or add --fetch to download it")
@@ -112,7 +112,7 @@ def _number(element: ElementTree.Element, path: str, name: str) -> float:
 
 def _read(path: Path) -> bytes:
     if not path.is_file():
-        raise missing(path, ORIGIN)
+        raise missing(path, ORIGIN, fetchable=True)
     return path.read_bytes()
 
 
@@ -138,7 +138,7 @@ def _image(path: Path, out: Path, width: int) -> tuple[tuple[int, int], tuple[in
     from PIL import Image
 
     if not path.is_file():
-        raise missing(path, ORIGIN)
+        raise missing(path, ORIGIN, fetchable=True)
     try:
         with Image.open(path) as image:
             full = image.size

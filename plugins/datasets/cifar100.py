@@ -25,10 +25,10 @@ RECORD = 2 + 3 * 32 * 32
 def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes classes/<split>/<class>/<number>.png into `folder`; returns the facts of the manifest."""
     check_range("cifar100", params, "val", 1, PER_CLASS["train"] - 1)
-    path = folder_of(source, "cifar100", ORIGIN) / "cifar-100-binary.tar.gz"
+    path = folder_of(source, "cifar100", ORIGIN, fetchable=True) / "cifar-100-binary.tar.gz"
     if not path.is_file():
         if not source.fetch:
-            raise missing(path, ORIGIN)
+            raise missing(path, ORIGIN, fetchable=True)
         download(URL, path)
     check_md5(path, MD5)
     members = _members(path)

@@ -23,7 +23,7 @@ from typing import BinaryIO
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from plugins.datasets.originals import check_md5, image_size
+from plugins.datasets.originals import check_md5, folder_of, image_size
 from plugins.datasets.prepare import Source
 from plugins.runner.errors import UserError
 
@@ -58,9 +58,7 @@ OFFICIAL = Release(
 
 def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes classes/<split>/<wnid>/ (links) into `folder`; returns the facts of the manifest."""
-    if source.data_root is None:
-        raise UserError(f"data_root is not set; name a folder and put the archives of {ORIGIN} in its imagenet/")
-    return write(folder, source.data_root / "imagenet", OFFICIAL)
+    return write(folder, folder_of(source, "imagenet", f"the archives of {ORIGIN}"), OFFICIAL)
 
 
 def write(folder: Path, root: Path, release: Release) -> dict:

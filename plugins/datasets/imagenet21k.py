@@ -7,8 +7,8 @@ taken as they are, and the manifest counts them. The origin wants an account, so
 from pathlib import Path
 
 from plugins.datasets.imagenet import link_splits
+from plugins.datasets.originals import folder_of
 from plugins.datasets.prepare import Source
-from plugins.runner.errors import UserError
 
 DEFAULTS: dict = {}
 ORIGIN = "ImageNet-21K (image-net.org, where an account is needed; it cannot be fetched), unpacked"
@@ -16,6 +16,4 @@ ORIGIN = "ImageNet-21K (image-net.org, where an account is needed; it cannot be 
 
 def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes classes/<split>/<wnid>/ (links) into `folder`; returns the facts of the manifest."""
-    if source.data_root is None:
-        raise UserError(f"data_root is not set; name a folder and put {ORIGIN}, in its imagenet21k/train and val")
-    return link_splits(source.data_root / "imagenet21k", folder, ORIGIN)
+    return link_splits(folder_of(source, "imagenet21k", ORIGIN), folder, ORIGIN)

@@ -42,7 +42,7 @@ def build(folder: Path, params: dict, source: Source) -> dict:
     check_range("multi30k", params, "vocabulary", 100, 32000)
     check_range("multi30k", params, "longest", 1, 1000)
     corpus = Corpus(folder, "multi30k", languages, SPLITS)
-    corpus.write(_sentences(corpus, folder_of(source, "multi30k", ORIGIN), params, source.fetch))
+    corpus.write(_sentences(corpus, folder_of(source, "multi30k", ORIGIN, fetchable=True), params, source.fetch))
     encode = _subwords(folder, chain.from_iterable(corpus.train_pairs()), params["vocabulary"])
     whole = {split: original for split, original in SPLITS.items() if split != "train"}
     return corpus.finish(encode, subword="sentencepiece", tokenise="13a", joined=True, whole=whole)
@@ -66,7 +66,7 @@ def _original(folder: Path, name: str, fetch: bool) -> Path:
     path = folder / name
     if not path.is_file():
         if not fetch:
-            raise missing(path, ORIGIN)
+            raise missing(path, ORIGIN, fetchable=True)
         download(f"{URL}/{name}", path, SHA256[name])
     return path
 

@@ -13,18 +13,19 @@ from plugins.runner.errors import UserError
 TIMEOUT_S = 60
 
 
-def folder_of(source: Source, sub: str, origin: str) -> Path:
-    """data_root/sub; UserError where no data_root was given. `origin` tells the user where the files come from."""
+def folder_of(source: Source, sub: str, origin: str, fetchable: bool = False) -> Path:
+    """data_root/sub; UserError where no data_root was given. `origin` tells the user where the files come from,
+    `fetchable` whether --fetch gets them."""
     if source.data_root is None:
-        raise UserError(
-            f"data_root is not set; name a folder, put {origin} in its {sub}/ or let --fetch download it there"
-        )
+        other = " or let --fetch download it there" if fetchable else ""
+        raise UserError(f"data_root is not set; name a folder, put {origin} in its {sub}/{other}")
     return source.data_root / sub
 
 
-def missing(path: Path, origin: str) -> UserError:
+def missing(path: Path, origin: str, fetchable: bool = False) -> UserError:
     """The error for one original file that is not there."""
-    return UserError(f"{path}: missing; put the files of {origin} in {path.parent}/, or add --fetch to download them")
+    other = ", or add --fetch to download them" if fetchable else ""
+    return UserError(f"{path}: missing; put the files of {origin} in {path.parent}/{other}")
 
 
 def check_md5(path: Path, published: str) -> None:

@@ -81,6 +81,17 @@ def test_figures_of_two_operators_follow_from_the_ablations(suite, tmp_path):
         assert first == second
 
 
+def test_a_panel_needs_two_points_to_compare(suite):
+    frame = loading.read_runs(suite / "runs.csv")
+    ablations = [a for a in loading.load_ablations(suite / "experiments").values() if a.study == "spatial_attention"]
+    for kind, gone, kept in (
+        ("deformable", set(), 1), ("deformable", {"deformable"}, 1), ("deformable", {"deformable", "E2"}, 0),
+        ("windows", {"dynamic-3", "E2-3", "E2-9"}, 0), ("windows", {"dynamic-3", "E2-3"}, 1),
+    ):  # fmt: skip
+        rows = frame[~frame["arm"].isin(gone)]
+        assert len(operators.comparable(kind, rows, ablations)) == kept, (kind, gone)
+
+
 def test_pictures_of_runs_become_one_figure_a_task(suite, tmp_path):
     assert pictures.main([*options(suite, tmp_path), "--runs", str(suite / "runs/mini")]) == 0
     made = sorted(path.name for path in tmp_path.rglob("*.*"))

@@ -1,6 +1,7 @@
 """The picture of several studies: one metric, one data set, costs of one example; the key `recommended`; captions."""
 
 import json
+import types
 
 import pandas as pd
 import pytest
@@ -56,6 +57,14 @@ def test_multiply_adds_are_of_one_example(suite):
     found = {(a.study, arm.arm): arm.costs["macs"] for a, arm in overview.points(rows, ablations(root))}
     assert found["muse", "w/o"] == 1_000
     assert found["spatial_attention", "w/o"] == samples.COST["w/o"][1] / 4
+
+
+def test_arms_of_one_name_in_two_panels_say_which():
+    arms = [types.SimpleNamespace(label=label) for label in ("1111", "1111", "w/o")]
+    panels = ["translation, self-attention", "translation, encoder-decoder attention", "translation, self-attention"]
+    group = [types.SimpleNamespace(study="spatial_attention", panel=panel) for panel in panels]
+    names = overview.distinct_names(list(zip(group, arms, strict=True)))
+    assert names == ["1111, self-attention", "1111, encoder-decoder attention", "w/o"]
 
 
 def test_it_is_drawn_with_and_without_runs(suite, tmp_path):

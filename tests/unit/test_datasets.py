@@ -1,6 +1,8 @@
 """What all data sets share: parameters, the manifest, whole-or-absent folders, one-line errors."""
 
 import errno
+import importlib
+import inspect
 import json
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from plugins.datasets import manifest as manifests
 from plugins.datasets.__main__ import main, parse_params
 from plugins.datasets.manifest import building, checksum_of, read_manifest, seal, verify
-from plugins.datasets.prepare import checked, prepare
+from plugins.datasets.prepare import NAMES, checked, prepare
 from plugins.runner.errors import UserError
 
 FACTS = {"counts": {"train": 2}, "skipped": {}}
@@ -186,6 +188,14 @@ def test_the_command_line_says_one_line_and_exits_with_2(tmp_path, monkeypatch, 
     shown = capsys.readouterr().err
     assert shown.startswith("error: ") and said in shown and shown.count("\n") == 1
     assert not list(tmp_path.iterdir()), "something stays behind"
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"mini_translation", "mini_shapes"}))
+def test_fetching_is_offered_where_it_can_be_done(tmp_path, name):
+    module = importlib.import_module(f"plugins.datasets.{name}")
+    with pytest.raises(UserError, match="data_root is not set") as caught:
+        prepare(name, tmp_path / "data")
+    assert ("--fetch" in str(caught.value)) == ("source.fetch" in inspect.getsource(module))
 
 
 def test_importing_the_package_imports_nothing_of_it():
