@@ -80,7 +80,6 @@ def shift_timing(measured: Mapping | None, base: Path) -> None:
                 heights = [times.get((case, form), np.nan) for case in cases]
                 panel.bar(at, heights, width=0.25, color=style.PALETTE[index], label=FORMS[form])
             panel.set_xticks(range(len(cases)), cases, rotation=20, ha="right")
-            panel.set_yscale("log")
             panel.set_title(part.capitalize())
             panel.set_ylabel("milliseconds")
         style.legend(key, axes[0].get_legend_handles_labels()[0], len(forms))
