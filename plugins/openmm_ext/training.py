@@ -1,4 +1,4 @@
-"""Hooks that make an mmengine training restartable bit for bit and readable while it runs.
+"""Hooks that make an mmengine training restartable bit for bit and readable while it runs, on one GPU or several.
 
 mmengine's checkpoints leave the random states out, are written in place, and its logger keeps its own format. A config
 that names this module in `custom_imports` gets `ReseedHook`, `AtomicCheckpointHook`, `CurvesHook` and, for a start
@@ -13,13 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.dist import all_reduce, get_rank, is_main_process
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
 
-def reseed(seed: int, update: int) -> None:
-    """Set python's, numpy's and torch's random states to a function of (seed, update)."""
-    state = int(np.random.SeedSequence([seed, update]).generate_state(1)[0])
+def reseed(seed: int, update: int, process: int = 0) -> None:
+    """Set python's, numpy's and torch's random states to a function of the three."""
+    # The first process draws what a training in one process draws.
+    entropy = [seed, update, process] if process else [seed, update]
+    state = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     random.seed(state)
     np.random.seed(state)
     torch.manual_seed(state)
@@ -40,6 +44,11 @@ def trim_curves(path: Path, last_update: int) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(kept))
     os.replace(temporary, path)
+
+
+def network(runner) -> torch.nn.Module:
+    """The model itself, also where mmengine wrapped it for several processes."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def path_scales(model: torch.nn.Module) -> list[tuple[str, list[float]]]:
@@ -63,10 +72,10 @@ class ReseedHook(Hook):
     def before_train(self, runner) -> None:
         # Making a loader's iterator draws a number; from its own generator, a resumed run and a whole one agree.
         runner.train_dataloader.generator = torch.Generator().manual_seed(self.seed)
-        reseed(self.seed, runner.iter)
+        reseed(self.seed, runner.iter, get_rank())
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        reseed(self.seed, runner.iter + 1)
+        reseed(self.seed, runner.iter + 1, get_rank())
 
 
 @HOOKS.register_module()
@@ -102,7 +111,7 @@ class AtomicCheckpointHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         update = runner.iter + 1
-        if update % self.interval and update != runner.max_iters:
+        if not is_main_process() or (update % self.interval and update != runner.max_iters):
             return
         folder = Path(runner.work_dir) / "checkpoints"
         folder.mkdir(exist_ok=True)
@@ -123,10 +132,10 @@ class AtomicCheckpointHook(Hook):
 class CurvesHook(Hook):
     """Append a line to `curves.jsonl` and to the log every `interval` updates.
 
-    A line holds the update, the mean of every loss over the interval, the learning rate, the seconds an update took and
-    `gate`: the residual gate (gamma) of every attention layer, by the layer's name in the backbone, or `path_scales`
-    (see there). Every `score_every` updates the config's own validation runs, and the line also holds `valid`: its
-    metrics.
+    A line holds the update, the mean of every loss over the interval and all processes, the learning rate, the seconds
+    an update took and `gate`: the residual gate (gamma) of every attention layer, by the layer's name in the backbone,
+    or `path_scales` (see there). Every `score_every` updates the config's own validation runs, and the line also holds
+    `valid`: its metrics.
     """
 
     priority = "LOW"
@@ -136,10 +145,11 @@ class CurvesHook(Hook):
 
     def before_train(self, runner) -> None:
         self.path = Path(runner.work_dir) / "curves.jsonl"
-        trim_curves(self.path, runner.iter)
+        if is_main_process():
+            trim_curves(self.path, runner.iter)
         self.gates = {
             name.removesuffix(".gamma").removeprefix("backbone."): parameter
-            for name, parameter in runner.model.named_parameters()
+            for name, parameter in network(runner).named_parameters()
             if name.endswith(".gamma")
         }
         self.sums: dict[str, torch.Tensor] = {}
@@ -154,6 +164,8 @@ class CurvesHook(Hook):
             return
         now = time.perf_counter()
         updates = update - self.since[1]
+        for total in self.sums.values():
+            all_reduce(total, "mean")
         means = {name: float(total) / updates for name, total in self.sums.items()}
         line = {
             "update": update,
@@ -164,14 +176,15 @@ class CurvesHook(Hook):
         }
         if self.gates:
             line["gate"] = {name: parameter.item() for name, parameter in self.gates.items()}
-        scales = path_scales(runner.model)
+        scales = path_scales(network(runner))
         if scales:
             line["path_scales"] = scales
         if self.score_every and update % self.score_every == 0:
             line["valid"] = {name: round(float(value), 4) for name, value in runner.val_loop.run().items()}
             runner.model.train()
-        with self.path.open("a") as curves:
-            curves.write(json.dumps(line) + "\n")
+        if is_main_process():
+            with self.path.open("a") as curves:
+                curves.write(json.dumps(line) + "\n")
         left = (now - self.start[0]) / (update - self.start[1]) * (runner.max_iters - update)
         runner.logger.info(
             f"update {update}/{runner.max_iters}, loss {line['train_loss']:.4f}, "

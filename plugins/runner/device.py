@@ -29,8 +29,8 @@ def take(wanted: str, count: int = 1):
     devices = [] if wanted == "cpu" else visible()
     if 1 < count > len(devices):
         raise UserError(
-            f"train.gpus: the recipe trains on {count} GPUs and {len(devices)} can be had; lower it and raise "
-            "train.update_freq by as much"
+            f"train.gpus: the recipe trains on {count} GPUs and {len(devices)} can be had; lower it "
+            "(for fairseq, raise train.update_freq by as much)"
         )
     if not devices:
         if wanted == "cuda":

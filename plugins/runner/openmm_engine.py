@@ -77,11 +77,16 @@ TASKS = {
 def command(spec: dict, data: Path, run_dir: Path) -> list[str]:
     """The package's own training tool on the run's `config.py`."""
     package = Path(find_spec(TASKS[spec["task"]].scope).origin).parent
-    return [sys.executable, str(package / ".mim" / "tools" / "train.py"), str(Path(run_dir) / "config.py")]
+    tool = [str(package / ".mim" / "tools" / "train.py"), str(Path(run_dir) / "config.py")]
+    gpus = spec["train"].get("gpus", 1)
+    if gpus == 1:
+        return [sys.executable, *tool]
+    together = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}"]
+    return [sys.executable, *together, *tool, "--launcher", "pytorch"]
 
 
 def train(spec: dict, data: Path, run_dir: Path) -> dict:
-    """Train to `train.updates`, from the newest whole checkpoint if there is one.
+    """Train to `train.updates`, from the newest whole checkpoint if there is one, on `train.gpus` GPUs (default 1).
 
     Returns the training loss over the last tenth of the updates and the loss on the validation split. Raises UserError
     for data or checkpoints that cannot be used.
@@ -93,12 +98,17 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
     start = newest_checkpoint(checkpoints, identity(spec, data))
     if start:
         print(f"resume from {start}", flush=True)
-        cfg.resume, cfg.load_from = True, str(start)
     elif "pretrained" in spec:
         check_weights(cfg.load_from)
-    runner = build_runner(cfg)
-    with readable_errors(cfg.load_from):
-        runner.train()
+    gpus = spec["train"].get("gpus", 1)
+    if gpus == 1:
+        runner = train_process(cfg.filename, start)
+    else:
+        train_together(cfg.filename, start, gpus)
+        cfg.load_from = str(last_checkpoint(run_dir))
+        runner = build_runner(cfg)
+        runner.load_or_resume()
+    with readable_errors():
         losses = {"train": last_training_loss(run_dir, updates), "valid": validation_loss(runner, spec["seed"])}
     for path in sorted(checkpoints.glob("update_*.pth"))[:-1]:
         path.unlink()
@@ -107,7 +117,49 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
     settings["backbone"] = "pretrained" if pretrained else "from scratch"
     if "train_fraction" in spec["model"]:
         settings["train_fraction"] = spec["model"]["train_fraction"]
+    if gpus > 1:
+        settings["gpus"] = gpus
     return {"losses": losses, "settings": settings}
+
+
+def train_process(config: str, start: Path | None, launcher: str = "none"):
+    """Train what a written config says, from the checkpoint `start` where one is given; returns the runner."""
+    from mmengine.config import Config
+
+    cfg = Config.fromfile(config)
+    cfg.launcher = launcher
+    if start:
+        cfg.resume, cfg.load_from = True, str(start)
+    with readable_errors(cfg.load_from):
+        runner = build_runner(cfg)
+        runner.train()
+    return runner
+
+
+def train_together(config: str, start: Path | None, gpus: int) -> None:
+    """`train_process` in a process a GPU, which mmengine's launcher joins; raises what the first to fail raised."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    # Port 0: any that is free.
+    meeting = {"run_id": "training", "rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0"}
+    launch = LaunchConfig(1, 1, gpus, max_restarts=0, **meeting)
+    try:
+        elastic_launch(launch, train_one_of_many)(config, start)
+    except ChildFailedError as error:
+        process, failure = error.get_first_failure()
+        # A process that was killed left a line, one that raised a dictionary.
+        said = failure.message if isinstance(failure.message, str) else failure.message["message"]
+        if said.startswith("UserError: "):
+            raise UserError(said.removeprefix("UserError: ")) from error
+        raise RuntimeError(f"process {process} of {gpus} failed: {said}") from error
+
+
+def train_one_of_many(config: str, start: Path | None) -> None:
+    """What each process of `train_together` does; an exception reaches it through torch's error file."""
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    record(lambda: train_process(config, start, launcher="pytorch"))()
 
 
 def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
@@ -245,7 +297,9 @@ def build_config(spec: dict, data: Path):
         cfg.val_dataloader, cfg.val_evaluator = copy.deepcopy(cfg.test_dataloader), copy.deepcopy(cfg.test_evaluator)
         cfg.val_cfg = {"type": "ValLoop"}
     glue.place_data(cfg, str(data), manifest, spec["evaluate"].get("split", "test"))
-    cfg.train_dataloader.batch_size = settings["batch"]
+    if settings["batch"] % settings.get("gpus", 1):
+        raise UserError(f"train.batch={settings['batch']}: must be a multiple of train.gpus={settings['gpus']}")
+    cfg.train_dataloader.batch_size = settings["batch"] // settings.get("gpus", 1)
     cfg.train_dataloader.sampler = {"type": "InfiniteSampler", "shuffle": True, "seed": spec["seed"]}
     if "train_fraction" in spec["model"]:
         cfg.train_dataloader.dataset.fraction = spec["model"]["train_fraction"]

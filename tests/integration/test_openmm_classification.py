@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from plugins.datasets.manifest import seal
 from plugins.runner import openmm_engine as engine
@@ -138,6 +139,49 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(undisturbed, data, tmp_path, 
     assert again["curves"] == undisturbed["curves"] and again["losses"] == undisturbed["losses"]
     assert again["scored"] == undisturbed["scored"]
     assert all(torch.equal(value, undisturbed["weights"][name]) for name, value in again["weights"].items())
+
+
+@record
+def one_of_many_on_cpus(config, start):
+    torch.distributed.init_process_group("gloo")  # mmengine's launcher would choose GPUs
+    engine.train_process(config, start, launcher="pytorch")
+
+
+def test_several_processes_share_a_training(undisturbed, data, tmp_path, monkeypatch):
+    """A process a GPU; here two on the CPU, killed once. Every process scores, the first alone writes."""
+    monkeypatch.setattr(engine, "train_one_of_many", one_of_many_on_cpus)
+    wrapper = {"type": "MMDistributedDataParallel", "device_ids": None, "broadcast_buffers": False}
+    spec = make_spec(gpus=2, options={"model_wrapper_cfg": wrapper})
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "last_checkpoint", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            engine.train(spec, data, tmp_path)
+    whole = torch.load(tmp_path / "checkpoints/update_00000008.pth", weights_only=True)["state_dict"]
+    (tmp_path / "checkpoints/update_00000008.pth").unlink()
+    found = finished(spec, data, tmp_path)
+    assert [line["update"] for line in found["curves"]] == list(range(1, 9))
+    assert [line["update"] for line in found["curves"] if "valid" in line] == [4, 8]
+    assert all(torch.equal(value, whole[name]) for name, value in found["weights"].items())
+    # The first update is the same network on the same batch of four, here in two halves.
+    alone, together = (curves[0]["train_loss"] for curves in (undisturbed["curves"], found["curves"]))
+    assert together == pytest.approx(alone, rel=0.2) and together != alone
+    assert engine.train(spec, data, tmp_path)["settings"]["gpus"] == 2
+    assert "--nproc-per-node=2" in engine.command(spec, data, tmp_path)
+    with pytest.raises(UserError, match=r"train\.batch=3: must be a multiple of train\.gpus=2"):
+        engine.train(make_spec(gpus=2, batch=3), data, tmp_path / "odd")
+
+
+@record
+def one_of_many_that_fail(config, start):
+    raise UserError("a.png: not an image") if start else ValueError("a fault")
+
+
+def test_what_stops_one_of_several_processes_is_said(monkeypatch):
+    monkeypatch.setattr(engine, "train_one_of_many", one_of_many_that_fail)
+    with pytest.raises(UserError, match="^a.png: not an image$"):
+        engine.train_together("config.py", Path("start.pth"), 2)
+    with pytest.raises(RuntimeError, match="process [01] of 2 failed: ValueError: a fault"):
+        engine.train_together("config.py", None, 2)
 
 
 def test_written_config_trains_alone_with_the_packages_tool(undisturbed, data, tmp_path):
