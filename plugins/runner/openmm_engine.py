@@ -15,6 +15,7 @@ import json
 import os
 import pickle
 import sys
+import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
@@ -88,9 +89,10 @@ def command(spec: dict, data: Path, run_dir: Path) -> list[str]:
 def train(spec: dict, data: Path, run_dir: Path) -> dict:
     """Train to `train.updates`, from the newest whole checkpoint if there is one, on `train.gpus` GPUs (default 1).
 
-    Returns the training loss over the last tenth of the updates and the loss on the validation split. Raises UserError
-    for data or checkpoints that cannot be used.
+    Returns the training loss over the last tenth of the updates, the loss on the validation split, and the seconds of
+    training, those before a restart included. Raises UserError for data or checkpoints that cannot be used.
     """
+    begin = time.perf_counter()
     data, run_dir = Path(data).resolve(), Path(run_dir).resolve()
     check_data(spec, data)
     updates, checkpoints = spec["train"]["updates"], run_dir / "checkpoints"
@@ -98,6 +100,7 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
     start = newest_checkpoint(checkpoints, identity(spec, data))
     if start:
         print(f"resume from {start}", flush=True)
+        begin -= seconds_of_updates(run_dir, int(start.stem.removeprefix("update_")))
     elif "pretrained" in spec:
         check_weights(cfg.load_from)
     gpus = spec["train"].get("gpus", 1)
@@ -119,7 +122,18 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
         settings["train_fraction"] = spec["model"]["train_fraction"]
     if gpus > 1:
         settings["gpus"] = gpus
-    return {"losses": losses, "settings": settings}
+    return {"losses": losses, "settings": settings, "seconds": time.perf_counter() - begin}
+
+
+def seconds_of_updates(run_dir: Path, last: int) -> float:
+    """Seconds that the updates up to `last` took, by curves.jsonl: without start, validation and checkpoints."""
+    from plugins.openmm_ext.training import trim_curves
+
+    curves = run_dir / "curves.jsonl"
+    trim_curves(curves, last)
+    lines = [json.loads(line) for line in curves.read_text().splitlines()] if curves.is_file() else []
+    updates = [0, *(line["update"] for line in lines)]
+    return sum(line["seconds"] * (line["update"] - before) for line, before in zip(lines, updates, strict=False))
 
 
 def train_process(config: str, start: Path | None, launcher: str = "none"):

@@ -74,7 +74,8 @@ def finished(spec: dict, data: Path, folder: Path) -> dict:
     weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     lines = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
     curves = [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
-    return {"losses": trained["losses"], "scored": scored, "curves": curves, "weights": weights}
+    kept = {key: trained[key] for key in ("losses", "seconds")}
+    return {**kept, "scored": scored, "curves": curves, "weights": weights}
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +136,11 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(undisturbed, data, tmp_path, 
             engine.train(spec, data, run)
     newest = sorted((run / "checkpoints").glob("update_*.pth"))[-1]
     newest.unlink()  # what is left was written before the last two updates
+    lines = [json.loads(line) for line in (run / "curves.jsonl").read_text().splitlines()]
+    slow = "".join(json.dumps(line | {"seconds": 100.0}) + "\n" for line in lines)
+    (run / "curves.jsonl").write_text(slow + '{"update": 9, "tra')
     again = finished(spec, data, run)
+    assert 600 < again["seconds"] < 700  # those of the killed process count
     assert again["curves"] == undisturbed["curves"] and again["losses"] == undisturbed["losses"]
     assert again["scored"] == undisturbed["scored"]
     assert all(torch.equal(value, undisturbed["weights"][name]) for name, value in again["weights"].items())
