@@ -52,7 +52,7 @@ def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:
     cfg["model"]["head"]["num_classes"] = len(classes)
     cfg["model"]["data_preprocessor"]["num_classes"] = len(classes)
     train, test = cfg["train_dataloader"]["dataset"], cfg["test_dataloader"]["dataset"]
-    cfg["valid_dataset"] = valid = copy.deepcopy(test)
+    valid = copy.deepcopy(test)
     for dataset, part in ((train, "train"), (valid, "val"), (test, split)):
         dataset["data_root"] = f"{folder}/classes"
         dataset["data_prefix"] = part
@@ -64,6 +64,7 @@ def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:
                 step["crop_size"] = tuple(reversed(manifest["class_size"]))
             if "scale" in step and step["scale"] is None:
                 step["scale"] = tuple(cfg["model"]["backbone"]["image_size"])
+    cfg["valid_dataset"] = valid  # a copy is kept, so it comes last
 
 
 def annotation_error(folder: Path, manifest: dict) -> str | None:

@@ -37,7 +37,6 @@ def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:
     box_head(cfg["model"])["num_classes"] = len(classes)
     valid = copy.deepcopy(cfg["train_dataloader"]["dataset"])
     valid["pipeline"] = [step for step in valid["pipeline"] if not step["type"].startswith("Random")]
-    cfg["valid_dataset"] = valid
     train, test = cfg["train_dataloader"]["dataset"], cfg["test_dataloader"]["dataset"]
     for dataset, part in ((train, "train"), (valid, "val"), (test, split)):
         dataset["data_root"] = folder
@@ -47,6 +46,7 @@ def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:
         for step in dataset["pipeline"]:
             if step["type"] == "Resize" and step["scale"] is None:
                 step["scale"] = tuple(manifest["size"])
+    cfg["valid_dataset"] = valid  # a copy is kept, so it comes last
     cfg["test_evaluator"]["ann_file"] = f"{folder}/annotations/{split}.json"
 
 

@@ -45,7 +45,6 @@ def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:
         head["num_classes"] = len(classes)
     valid = copy.deepcopy(cfg["train_dataloader"]["dataset"])
     valid["pipeline"] = [step for step in valid["pipeline"] if not step["type"].startswith(DRAWING)]
-    cfg["valid_dataset"] = valid
     if "size" not in manifest:
         cfg["valid_batch_size"] = 1
     train, test = cfg["train_dataloader"]["dataset"], cfg["test_dataloader"]["dataset"]
@@ -64,6 +63,7 @@ def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:
         for step in dataset["pipeline"]:
             if step["type"] == "LoadAnnotations":
                 step.pop("reduce_zero_label", None)  # prepared masks start at class 0
+    cfg["valid_dataset"] = valid  # a copy is kept, so it comes last
 
 
 def annotation_error(folder: Path, manifest: dict) -> str | None:

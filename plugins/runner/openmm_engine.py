@@ -192,6 +192,7 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
         cfg[key] = None
     with readable_errors(cfg.load_from):
         runner = build_runner(cfg)
+        write_config(spec, data, run_dir)  # mmengine's runner has put the one without the training in its place
         scores = runner.test()
         if task.pictures:
             from plugins.openmm_ext.pictures import write_pictures
@@ -476,9 +477,9 @@ def validation_loss(runner, seed: int) -> float:
     from plugins.openmm_ext.training import reseed
 
     reseed(seed, 0)
-    loader = runner.cfg.train_dataloader.copy()
-    loader.update(sampler={"type": "DefaultSampler", "shuffle": False}, dataset=runner.cfg.valid_dataset)
-    loader.batch_size = runner.cfg.get("valid_batch_size", loader.batch_size)
+    loader = dict(runner.cfg.train_dataloader)  # a Config's own `update` would mix the two data sets
+    loader |= {"sampler": {"type": "DefaultSampler", "shuffle": False}, "dataset": runner.cfg.valid_dataset}
+    loader["batch_size"] = runner.cfg.get("valid_batch_size", loader["batch_size"])
     runner.model.eval()
     total, count = 0.0, 0
     with torch.no_grad():

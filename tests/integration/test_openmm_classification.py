@@ -105,6 +105,24 @@ def test_accuracy_is_that_of_the_saved_weights(undisturbed, data):
     assert undisturbed["scored"]["metrics"]["top1"] == pytest.approx(100 * right / 20)
 
 
+def test_the_validation_loss_is_that_of_the_whole_validation_split(data, tmp_path):
+    spec = make_spec(model={"train_fraction": 0.5}, score_every=None)
+    del spec["train"]["score_every"]
+    trained = finished(spec, data, tmp_path)
+    model, _, _ = engine.measured_model(spec, data)
+    model.load_state_dict(trained["weights"])
+    model.eval()
+    losses = []
+    for label, name in enumerate(sorted(CLASSES)):
+        for path in (data / "classes" / "val" / name).iterdir():
+            pixels = torch.from_numpy(np.asarray(Image.open(path))[..., ::-1].copy()).permute(2, 0, 1)
+            inputs = model.data_preprocessor({"inputs": [pixels]})["inputs"]
+            with torch.no_grad():
+                scores = model(inputs, mode="tensor")
+            losses.append(float(torch.nn.functional.cross_entropy(scores, torch.tensor([label]))))
+    assert len(losses) == 20 and trained["losses"]["valid"] == pytest.approx(np.mean(losses), rel=1e-5)
+
+
 def test_the_curve_has_validation_scores(undisturbed):
     scored = {line["update"]: line["valid"] for line in undisturbed["curves"] if "valid" in line}
     assert list(scored) == [4, 8] and all(set(v) == {"accuracy/top1", "accuracy/top5"} for v in scored.values())
@@ -191,7 +209,7 @@ def test_what_stops_one_of_several_processes_is_said(monkeypatch):
 
 def test_written_config_trains_alone_with_the_packages_tool(undisturbed, data, tmp_path):
     spec, run, elsewhere = make_spec(), tmp_path / "run", tmp_path / "by_hand"
-    engine.write_config(spec, data, run)
+    finished(spec, data, run)  # scoring leaves the whole config, too
     argv = [*engine.command(spec, data, run), "--work-dir", str(elsewhere)]
     environment = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True)

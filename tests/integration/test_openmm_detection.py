@@ -128,6 +128,13 @@ def test_every_arm_trains_a_step(arm, data):
     assert sum("conv_offset.weight" in name for name in used) == (13 if "deformable" in spec["model"] else 0)
 
 
+def test_every_split_has_its_place(data, tmp_path):
+    cfg = engine.write_config(make_spec(), data, tmp_path)
+    sets = (cfg.train_dataloader.dataset, cfg.valid_dataset, cfg.test_dataloader.dataset)
+    assert [s.ann_file for s in sets] == [f"annotations/{part}.json" for part in ("train", "val", "test")]
+    assert [s.data_prefix.img for s in sets] == [f"images/{part}/" for part in ("train", "val", "test")]
+
+
 def test_operators_stand_at_the_papers_places(data):
     model, _, _ = engine.measured_model(make_spec(WORDS), data)
     backbone = model.backbone

@@ -125,6 +125,13 @@ def test_the_plain_arm_is_mmsegs_own_head_and_ours_adds_the_layer_alone(data):
         torch.testing.assert_close(ours.eval()._forward(images), plain.eval()._forward(images))
 
 
+def test_every_split_has_its_place(data, tmp_path):
+    cfg = engine.write_config(make_spec(), data, tmp_path)
+    sets = (cfg.train_dataloader.dataset, cfg.valid_dataset, cfg.test_dataloader.dataset)
+    assert [s.data_prefix.img_path for s in sets] == [f"images/{part}" for part in ("train", "val", "test")]
+    assert [s.data_prefix.seg_map_path for s in sets] == [f"masks/{part}" for part in ("train", "val", "test")]
+
+
 def test_a_layer_starts_anew_after_the_packages_initialisation(data, tmp_path):
     spec = make_spec({"dynamic_convolution": {"kernel": 3}, "deformable": True})
     model = engine.build_runner(engine.write_config(spec, data, tmp_path)).model
