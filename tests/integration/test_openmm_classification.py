@@ -143,7 +143,9 @@ def test_the_curve_of_a_run_and_scores_at_one_loss(undisturbed, tmp_path):
 
 def test_rate_warms_up_and_follows_a_cosine(undisturbed):
     rates = [line["lr"] for line in undisturbed["curves"]]
-    assert rates[0] == 0.002 and rates == sorted(rates, reverse=True) and rates[-1] < 0.1 * rates[0]
+    assert (
+        rates[0] == make_spec()["train"]["lr"] and rates == sorted(rates, reverse=True) and rates[-1] < 0.1 * rates[0]
+    )
 
 
 def test_a_run_that_was_killed_goes_on_bit_for_bit(undisturbed, data, tmp_path, monkeypatch):

@@ -70,7 +70,7 @@ def data(tmp_path_factory) -> Path:
 
 
 def make_spec(words: dict | None = None, scale: str = "mini", seed: int = 1, **training) -> dict:
-    """The spec of an arm with the words `words`, cut down to 8 updates of two images."""
+    """The spec of an arm with the words `words`, cut down to 8 updates of two images on one device."""
     recipe = yaml.safe_load((STUDY / "configs" / f"detection-{scale}.yaml").read_text())
     identity = {
         "scale": scale,
@@ -80,7 +80,14 @@ def make_spec(words: dict | None = None, scale: str = "mini", seed: int = 1, **t
         "seed": seed,
     }
     spec = {**identity, "task": "detection", **recipe, "model": recipe["model"] | (words or {})}
-    spec["train"] |= {"updates": 8, "batch": 2, "warmup": 2, "log_every": 1, "checkpoint_every": 2} | training
+    spec["train"] |= {
+        "updates": 8,
+        "batch": 2,
+        "gpus": 1,
+        "warmup": 2,
+        "log_every": 1,
+        "checkpoint_every": 2,
+    } | training
     spec["measure"] = {"height": 64, "width": 96, "batch": 2, "proposals": 10}
     return spec
 
