@@ -126,7 +126,8 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
 
 
 def seconds_of_updates(run_dir: Path, last: int) -> float:
-    """Seconds that the updates up to `last` took, by curves.jsonl: without start, validation and checkpoints."""
+    """Seconds that the updates up to `last` took, by curves.jsonl: without start, validation and checkpoints.
+    Later lines, which the restart writes again, are dropped."""
     from plugins.openmm_ext.training import trim_curves
 
     curves = run_dir / "curves.jsonl"

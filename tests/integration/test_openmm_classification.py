@@ -90,36 +90,31 @@ def test_scores_are_the_packages_own(undisturbed):
     assert np.isfinite(undisturbed["losses"]["train"]) and np.isfinite(undisturbed["losses"]["valid"])
 
 
-def test_accuracy_is_that_of_the_saved_weights(undisturbed, data):
-    """The predicted class of every test image, without mmpretrain's loop and evaluator."""
+def by_hand(weights: dict, data: Path, split: str):
+    """(label, scores) of every image of a split, without mmpretrain's loop and evaluator."""
     model, _, _ = engine.measured_model(make_spec(), data)
-    model.load_state_dict(undisturbed["weights"])
+    model.load_state_dict(weights)
     model.eval()
-    right = 0
     for label, name in enumerate(sorted(CLASSES)):
-        for path in (data / "classes" / "test" / name).iterdir():
+        for path in (data / "classes" / split / name).iterdir():
             pixels = torch.from_numpy(np.asarray(Image.open(path))[..., ::-1].copy()).permute(2, 0, 1)
             inputs = model.data_preprocessor({"inputs": [pixels]})["inputs"]
             with torch.no_grad():
-                right += int(model(inputs, mode="tensor").argmax()) == label
+                yield label, model(inputs, mode="tensor")
+
+
+def test_accuracy_is_that_of_the_saved_weights(undisturbed, data):
+    """The predicted class of every test image, without mmpretrain's loop and evaluator."""
+    right = sum(int(scores.argmax()) == label for label, scores in by_hand(undisturbed["weights"], data, "test"))
     assert undisturbed["scored"]["metrics"]["top1"] == pytest.approx(100 * right / 20)
 
 
 def test_the_validation_loss_is_that_of_the_whole_validation_split(data, tmp_path):
-    spec = make_spec(model={"train_fraction": 0.5}, score_every=None)
+    spec = make_spec(model={"train_fraction": 0.5})
     del spec["train"]["score_every"]
     trained = finished(spec, data, tmp_path)
-    model, _, _ = engine.measured_model(spec, data)
-    model.load_state_dict(trained["weights"])
-    model.eval()
-    losses = []
-    for label, name in enumerate(sorted(CLASSES)):
-        for path in (data / "classes" / "val" / name).iterdir():
-            pixels = torch.from_numpy(np.asarray(Image.open(path))[..., ::-1].copy()).permute(2, 0, 1)
-            inputs = model.data_preprocessor({"inputs": [pixels]})["inputs"]
-            with torch.no_grad():
-                scores = model(inputs, mode="tensor")
-            losses.append(float(torch.nn.functional.cross_entropy(scores, torch.tensor([label]))))
+    found = by_hand(trained["weights"], data, "val")
+    losses = [float(torch.nn.functional.cross_entropy(scores, torch.tensor([label]))) for label, scores in found]
     assert len(losses) == 20 and trained["losses"]["valid"] == pytest.approx(np.mean(losses), rel=1e-5)
 
 
