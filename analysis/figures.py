@@ -121,7 +121,7 @@ def main_baseline(ablations: list[Ablation]) -> tuple[str, str]:
 def _look(index: int, is_baseline: bool) -> dict:
     colour = style.PALETTE[index % 7]
     return {"s": 130, "marker": "*", "color": colour} if is_baseline else {
-        "s": 36, "marker": style.MARKERS[index % 7], "color": colour
+        "s": 36, "marker": style.MARKERS[(index + index // 7) % 7], "color": colour
     }  # fmt: skip
 
 
@@ -135,8 +135,8 @@ def tradeoff(frame: pd.DataFrame, ablations: list[Ablation], base: Path) -> None
     found = [finished(frame, group) for group in groups]
     everything = [pair for pairs in found for pair in pairs]
     series = list(dict.fromkeys(series_name(*pair) for pair in everything))
-    columns = 2 if max(map(len, series), default=0) < 40 else 1
     width = 5.4 if len(groups) > 1 else 6.4
+    columns = max(1, int(width * style.columns(len(groups)) / (0.5 + 0.065 * max(map(len, series), default=1))))
     ringed = any(arm.arm == ablation.recommended for ablation, arm in everything)
     with style.figure(len(groups), width, 4.2, legend=-(-(len(series) + 2 + ringed) // columns)) as (made, axes, key):
         style.footer(made, f"{source_line(frame, ablations)} · {BARS}{_geometry(frame, ablations)}")

@@ -56,18 +56,25 @@ RC = {
 }
 
 
+def columns(panels: int) -> int:
+    """Panels side by side: three at most, more of them in balanced rows."""
+    return -(-panels // -(-panels // 3))
+
+
 @contextmanager
-def figure(columns: int, width: float = 5.4, height: float = 4.0, legend: int = 0):
-    """(figure, panels, key) in the house style, closed afterwards; sizes in inches, `width` per column.
+def figure(count: int, width: float = 5.4, height: float = 4.0, legend: int = 0):
+    """(figure, panels, key) in the house style, closed afterwards; sizes in inches, `width` and `height` per panel.
 
     `key` is an empty strip below the panels for a legend of `legend` lines, so that its width cannot squeeze them.
     """
     strip = 0.2 * legend + 0.05
+    across = columns(count)
+    rows = -(-count // across)
     with plt.rc_context({**matplotlib.rcParamsDefault, "backend": "agg", **RC}):
-        made = plt.figure(figsize=(width * columns, height + strip), layout="constrained")
-        grid = made.add_gridspec(2, columns, height_ratios=[height - 0.3, strip])
-        panels = [made.add_subplot(grid[0, column]) for column in range(columns)]
-        key = made.add_subplot(grid[1, :])
+        made = plt.figure(figsize=(width * across, height * rows + strip), layout="constrained")
+        grid = made.add_gridspec(rows + 1, across, height_ratios=[*[height] * (rows - 1), height - 0.3, strip])
+        panels = [made.add_subplot(grid[divmod(index, across)]) for index in range(count)]
+        key = made.add_subplot(grid[rows, :])
         key.set_axis_off()
         try:
             yield made, panels, key

@@ -17,6 +17,7 @@ from plugins.datasets.manifest import seal
 from plugins.runner import openmm_engine as engine
 from plugins.runner import sources
 from plugins.runner.errors import UserError
+from tests.integration.processes import WRAPPER, one_of_many_on_cpus
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = ROOT / "experiments" / "coatnet"
@@ -161,17 +162,10 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(undisturbed, data, tmp_path, 
     assert all(torch.equal(value, undisturbed["weights"][name]) for name, value in again["weights"].items())
 
 
-@record
-def one_of_many_on_cpus(config, start):
-    torch.distributed.init_process_group("gloo")  # mmengine's launcher would choose GPUs
-    engine.train_process(config, start, launcher="pytorch")
-
-
 def test_several_processes_share_a_training(undisturbed, data, tmp_path, monkeypatch):
     """A process a GPU; here two on the CPU, killed once. Every process scores, the first alone writes."""
     monkeypatch.setattr(engine, "train_one_of_many", one_of_many_on_cpus)
-    wrapper = {"type": "MMDistributedDataParallel", "device_ids": None, "broadcast_buffers": False}
-    spec = make_spec(gpus=2, options={"model_wrapper_cfg": wrapper})
+    spec = make_spec(gpus=2, options=WRAPPER)
     with monkeypatch.context() as patch:
         patch.setattr(engine, "last_checkpoint", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):

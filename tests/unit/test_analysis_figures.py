@@ -94,3 +94,12 @@ def test_curves_pass_over_half_written_lines(tmp_path):
     )
     assert figures.read_curve(path, "train_loss") == [(1, 2.5), (3, 2.0)]
     assert figures.read_curve(tmp_path / "absent", "train_loss") == []
+
+
+@pytest.mark.parametrize(("panels", "columns", "rows"), [(1, 1, 1), (3, 3, 1), (4, 2, 2), (5, 3, 2), (7, 3, 3)])
+def test_many_panels_stand_in_rows_and_leave_the_legend_its_strip(panels, columns, rows):
+    with style.figure(panels, legend=2) as (made, axes, key):
+        places = [panel.get_subplotspec() for panel in axes]
+        assert {(p.rowspan.start, p.colspan.start) for p in places} == {divmod(i, columns) for i in range(panels)}
+        assert key.get_subplotspec().rowspan.start == rows
+        assert made.get_figwidth() == pytest.approx(5.4 * columns)

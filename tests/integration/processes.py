@@ -1,0 +1,16 @@
+"""A training of several processes on the CPU, as the tests of the OpenMMLab tasks start it."""
+
+import torch
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from plugins.runner import openmm_engine as engine
+
+# Without GPUs: no device to bind, and no buffers to send on their own.
+WRAPPER = {"model_wrapper_cfg": {"type": "MMDistributedDataParallel", "device_ids": None, "broadcast_buffers": False}}
+
+
+@record
+def one_of_many_on_cpus(config, start):
+    """Takes the place of `train_one_of_many`: mmengine's launcher would choose GPUs."""
+    torch.distributed.init_process_group("gloo")
+    engine.train_process(config, start, launcher="pytorch")
