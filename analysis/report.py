@@ -1,7 +1,7 @@
-"""One page a scale, Markdown and HTML: what was run, verdicts, figures, tables, comparison, gaps.
+"""One page a scale, Markdown and HTML: verdicts, what was run, gaps, figures, tables, comparison.
 
-Reads what the other commands wrote below --dir (tables/<study>/{runs.csv,*.md}, figures/<study>/*.png); a part that is
-not there is named as such. Figures are linked, so the page stays next to them.
+Reads what the other commands wrote below --dir (tables/<study>/{runs.csv,claims.csv,*.md}, figures/<study>/*.png); a
+part that is not there is named as such. Figures are linked, so the page stays next to them.
 """
 
 import html
@@ -11,6 +11,7 @@ import markdown
 import pandas as pd
 
 from analysis import loading, summary, text
+from analysis.claims import VERDICTS
 from analysis.loading import Ablation, AnalysisError
 
 CAPTIONS = Path(__file__).with_name("captions.yaml")
@@ -31,6 +32,23 @@ img{{max-width:100%}}</style></head><body>
 {body}
 </body></html>
 """
+
+
+def verdicts(folder: Path, studies: list[str]) -> str:
+    """Counts of the claims' verdicts by study, then the claims that were decided; details stand under each study."""
+    paths = [folder / "tables" / study / "claims.csv" for study in studies]
+    read = [pd.read_csv(path, dtype=str).fillna("") for path in paths if path.exists()]
+    if not read:
+        return "No claim was judged yet.\n"
+    claims = pd.concat(read).drop_duplicates(["study", "claim"])
+    counts = [
+        [study, *(str(int((group["verdict"] == verdict).sum())) for verdict in VERDICTS)]
+        for study, group in claims.groupby("study", sort=False)
+    ]
+    decided = claims[claims["verdict"].isin(VERDICTS[:2])]
+    rows = [[c.study, c.claim, c.says, f"**{c.verdict}**"] for c in decided.itertuples()]
+    listed = text.markdown_table(["study", "#", "claim", "verdict"], rows, left=4) if rows else "None is decided.\n"
+    return f"{text.markdown_table(['study', *VERDICTS], counts)}\n{listed}"
 
 
 def what_was_run(frame: pd.DataFrame) -> str:
@@ -129,10 +147,11 @@ def overviews(folder: Path) -> list[str]:
 def page(frame: pd.DataFrame, ablations: list[Ablation], folder: Path) -> str:
     """The whole page in Markdown."""
     scale = ", ".join(sorted(set(frame["scale"]))) or "unknown"
-    parts = [f"# Results, scale {scale}", "## What was run", what_was_run(frame), "## Notes", notes(frame)]
-    parts += ["## Gaps", gaps(frame)]
+    studies = list(dict.fromkeys(a.study for a in ablations if not summary.ablation_rows(frame, a).empty))
+    parts = [f"# Results, scale {scale}", "## Do the claims hold?", verdicts(folder, studies)]
+    parts += ["## What was run", what_was_run(frame), "## Notes", notes(frame), "## Gaps", gaps(frame)]
     parts += overviews(folder)
-    for study in dict.fromkeys(a.study for a in ablations if not summary.ablation_rows(frame, a).empty):
+    for study in studies:
         tables = folder / "tables" / study
         parts += [f"## {study}", figures(folder, study), "### Claims", part(tables / "claims.md")]
         parts += [

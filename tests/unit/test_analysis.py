@@ -294,7 +294,21 @@ def test_the_report_names_what_is_not_there(suite):
     assert report.main(arguments(suite, "--dir", out, "--out", out / "report.md")) == 0
     page = (out / "report.md").read_text()
     assert "muse/kernels/kernel_31/seed3: missing" in page and "claims.md is not there yet" in page
-    assert "<table>" in (out / "report.html").read_text()
+    assert "<table>" in (out / "report.html").read_text() and "No claim was judged yet." in page
+
+
+def test_the_report_begins_with_the_verdicts(tmp_path):
+    rows = {
+        "muse": ["1,first | half,supported,a", "1,first | half,supported,b", "2,second,undecided,a"],
+        "aaconv": ["1,third,contradicted,a"],
+    }
+    for study, lines in rows.items():
+        (tmp_path / "tables" / study).mkdir(parents=True)
+        body = "".join(f"{study},{line}\n" for line in lines)
+        (tmp_path / "tables" / study / "claims.csv").write_text("study,claim,says,verdict,check\n" + body)
+    said = report.verdicts(tmp_path, ["aaconv", "muse", "coatnet"])
+    assert "| aaconv | 0 | 1 | 0 | 0 |" in said and "| muse | 1 | 0 | 1 | 0 |" in said and "coatnet" not in said
+    assert said.count("first \\| half") == 1 and "| **contradicted** |" in said and "second" not in said
 
 
 def test_numbers_of_two_scales_are_never_in_one_table(suite):
