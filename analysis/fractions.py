@@ -5,6 +5,7 @@ network; the share 0 is the arm that only says kind plain. Published: the curves
 """
 
 import math
+from operator import itemgetter
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -32,9 +33,7 @@ def place_of(ablation: Ablation, arm: str) -> tuple[float, str] | None:
 
 def draw(finished: Finished, base: Path, references: list[Reference], source: str) -> None:
     """Two panels, ours and the paper's, to base.{svg,pdf,png}."""
-    placed = [(place, arm) for ablation, arm in finished if (place := place_of(ablation, arm.arm))]
-    ours = {p: sorted((s, arm) for (s, q), arm in placed if q in (p, "")) for p in POSITIONS}
-    ours = {p: points for p, points in ours.items() if any(share for share, _ in points)}
+    ours = our_curves(finished)
     published = published_curves(finished, references)
     with style.figure(1 + bool(published), width=4.6, legend=1) as (made, axes, key):
         style.footer(made, f"{source} · bars: 95 % t interval, {stats.MIN_SEEDS} seeds or more")
@@ -49,6 +48,16 @@ def draw(finished: Finished, base: Path, references: list[Reference], source: st
         if handles:
             style.legend(key, handles, len(handles))
         style.save(made, base)
+
+
+def our_curves(finished: Finished) -> dict[str, list[tuple[float, ArmSummary]]]:
+    """{position: [(share, arm)]}, ascending, of the ablations that give several shares; other recipes have plain
+    networks of their own."""
+    placed = [(ablation, place_of(ablation, arm.arm), arm) for ablation, arm in finished]
+    sharing = {ablation.name for ablation, place, _ in placed if place and place[0]}
+    placed = [(place, arm) for ablation, place, arm in placed if place and ablation.name in sharing]
+    curves = {p: sorted(((s, arm) for (s, q), arm in placed if q in (p, "")), key=itemgetter(0)) for p in POSITIONS}
+    return {p: points for p, points in curves.items() if any(share for share, _ in points)}
 
 
 LABELS = {"none": "no position", "sine": "2-D sine", "coordconv": "CoordConv", "relative": "relative"}

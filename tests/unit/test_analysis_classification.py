@@ -31,6 +31,7 @@ def suite(tmp_path_factory) -> Path:
         for seed in (1, 2, 3)
     ]
     for seed in (1, 2, 3):
+        values.append(run("aaconv", "rivals", "plain", seed, 40 + seed))
         values.append(run("acmix", "paths", "free", seed, 70 + seed, details={"path_scales": SCALES}))
         values.append(run("acmix", "paths", "sum", seed, 69 + seed, details={}))
     (root / "metrics.jsonl").write_text("".join(json.dumps(value) + "\n" for value in values))
@@ -52,6 +53,14 @@ def test_arms_are_placed_by_their_words():
     assert fractions.place_of(ablation, "0.75+sine") == (0.75, "sine")
     rivals = loading.load_ablations(EXPERIMENTS)["aaconv", "rivals"]
     assert fractions.place_of(rivals, "augmented") is None and fractions.place_of(rivals, "se") is None
+
+
+def test_curves_are_of_one_recipe(suite):
+    known = [a for a in loading.load_ablations(EXPERIMENTS).values() if a.study == "aaconv"]
+    curves = fractions.our_curves(figures.finished(loading.read_runs(suite / "aaconv" / "runs.csv"), known))
+    assert set(curves) == {"none", "relative"}
+    for points in curves.values():
+        assert [(share, arm.mean) for share, arm in points] == [(share, 52) for share in (0, 0.25, 0.5, 0.75, 1)]
 
 
 def test_published_curves_are_figure_4(suite):
