@@ -71,7 +71,14 @@ def _look(position: str) -> dict:
 def _draw_ours(axes: Axes, curves: dict[str, list[tuple[float, ArmSummary]]]) -> None:
     for position, points in curves.items():
         bars = [0 if math.isnan(arm.half_width) else arm.half_width for _, arm in points]
-        axes.errorbar([100 * s for s, _ in points], [arm.mean for _, arm in points], bars, capsize=2, **_look(position))
+        aside = 1.2 * (POSITIONS.index(position) - 1.5)  # so that no bar hides another
+        axes.errorbar(
+            [100 * s + aside * (s > 0) for s, _ in points],
+            [arm.mean for _, arm in points],
+            bars,
+            capsize=2,
+            **_look(position),
+        )
     metric = next(iter(curves.values()))[0][1].metric
     _finish(axes, "Ours", text.metric_label(metric))
 

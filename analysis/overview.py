@@ -18,7 +18,7 @@ from analysis.summary import ArmSummary
 
 COSTS = {"params": "parameters", "macs": "multiply-adds of one example"}
 UNITS = {"params": "", "macs": "MACs"}
-CROWD = 24  # arms
+ROOMY, CROWD = 14, 24  # arms: more than these make the figure larger, leave names out
 Points = list[tuple[Ablation, ArmSummary]]
 
 
@@ -66,7 +66,9 @@ def draw(frame: pd.DataFrame, ablations: list[Ablation], base: Path) -> None:
     rows = on_the_same_data(frame, ablations)
     found = points(rows if rows.empty else per_example(rows), ablations)
     studies = list(dict.fromkeys(ablation.study for ablation, _ in found))
-    with style.figure(len(COSTS), 5.0, 4.2, legend=2) as (made, panels, key):
+    # Names need room.
+    width, height = (6.2, 5.6) if len(found) > ROOMY else (5.0, 4.2)
+    with style.figure(len(COSTS), width, height, legend=2) as (made, panels, key):
         shared = "recipes differ between studies" if len(studies) > 1 else "one study"
         line = f"{summary.provenance_line(rows)} · data {summary.data_line(rows)} · {figures.BARS} · {shared}"
         style.footer(made, line if found else "no finished runs")
@@ -102,6 +104,8 @@ def _panel(axes: Axes, found: Points, studies: list[str], cost: str) -> None:
     best = [at[i] for i in frontier]
     axes.plot(*zip(*best, strict=True), color=style.FRONTIER, linewidth=1, linestyle=style.DASHES[0], zorder=1)
     axes.margins(x=0.1, y=0.1)
+    if axes.get_ylim()[0] < 0 <= min(y for _, y in at):
+        axes.set_ylim(bottom=0)  # an interval may reach below, no score does
     axes.set_xlabel(f"{COSTS[cost]} ({unit})" if unit else COSTS[cost])
     axes.set_ylabel(text.metric_label(found[0][1].metric))
     style.place_labels(axes, labels, [*zip(best, best[1:], strict=False), *bars])
