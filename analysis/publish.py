@@ -67,7 +67,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = loading.parser(__doc__, runs=False)
     parser.add_argument("scale")
     parser.add_argument("--study", help="this study only")
-    parser.add_argument("--runs", type=Path, help="default: results/runs/SCALE")
+    parser.add_argument(
+        "--runs", type=Path, help="default: results/runs/SCALE; pictures and timings from results/SCALE beside"
+    )
     parser.add_argument("--out", type=Path, help="default: results/published/SCALE/metrics.jsonl")
     parser.add_argument("--allow-dirty", action="store_true", help="also take runs made from uncommitted changes")
     args = parser.parse_args(argv)
@@ -80,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"refused {line}", file=sys.stderr)
     if taken:
         loading.write_text(out, collect.metrics_lines(merged.values()))
-    results = Path("results") / args.scale
+    results = runs.resolve().parents[1] / args.scale
     copies = copy_pictures(results, out.parent, args.study) + copy_timings(results, out.parent, args.study)
     for path in copies:
         print(f"{path}: copied")

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -283,6 +284,18 @@ def test_publish_refuses_dirty_runs_and_merges(suite, capsys):
     assert len(merged) == 42 and [loading.identity(v) for v in merged] == sorted(loading.identity(v) for v in merged)
     before = out.read_bytes()
     assert publish.main([*command, "--allow-dirty"]) == 0 and out.read_bytes() == before
+
+
+def test_pictures_come_from_beside_the_runs_that_are_published(suite, monkeypatch):
+    here, there = suite / "results", suite / "other/results"
+    for results in (here, there):
+        (results / "mini/figures/muse").mkdir(parents=True)
+        (results / "mini/figures/muse/predictions_x.png").write_bytes(str(results).encode())
+    shutil.copytree(suite / "runs", there / "runs")
+    command = arguments(suite, "mini", "--runs", there / "runs/mini", "--out", suite / "published/mini/metrics.jsonl")
+    monkeypatch.chdir(suite)
+    assert publish.main(command) == 0
+    assert (suite / "published/mini/figures/muse/predictions_x.png").read_bytes() == str(there).encode()
 
 
 def test_the_report_names_what_is_not_there(suite):
