@@ -51,12 +51,17 @@ def draw(finished: Finished, base: Path, references: list[Reference], source: st
 
 
 def our_curves(finished: Finished) -> dict[str, list[tuple[float, ArmSummary]]]:
-    """{position: [(share, arm)]}, ascending, of the ablations that give several shares; other recipes have plain
-    networks of their own."""
+    """{position: [(share, arm)]} of the ablations that give several shares; other recipes have plain networks of their
+    own."""
     placed = [(ablation, place_of(ablation, arm.arm), arm) for ablation, arm in finished]
     sharing = {ablation.name for ablation, place, _ in placed if place and place[0]}
     placed = [(place, arm) for ablation, place, arm in placed if place and ablation.name in sharing]
-    curves = {p: sorted(((s, arm) for (s, q), arm in placed if q in (p, "")), key=itemgetter(0)) for p in POSITIONS}
+    return _by_position(placed)
+
+
+def _by_position(placed: list[tuple[tuple[float, str], object]]) -> dict[str, list[tuple[float, object]]]:
+    """{position: [(share, what stands there)]}, ascending; the plain network begins every curve, and is none alone."""
+    curves = {p: sorted(((s, found) for (s, q), found in placed if q in (p, "")), key=itemgetter(0)) for p in POSITIONS}
     return {p: points for p, points in curves.items() if any(share for share, _ in points)}
 
 
@@ -92,8 +97,7 @@ def published_curves(finished: Finished, references: list[Reference]) -> dict[st
             rows = [r for r in reference.of_arm(references, ablation, name) if r.table == TABLE and r.metric == "top1"]
             if place and rows and not rows[0].unread:
                 found[place] = rows[0].value
-    curves = {p: sorted((s, v) for (s, q), v in found.items() if q in (p, "")) for p in POSITIONS}
-    return {p: points for p, points in curves.items() if any(share for share, _ in points)}
+    return _by_position(list(found.items()))
 
 
 def _draw_published(axes: Axes, curves: dict[str, list[tuple[float, float]]]) -> None:
