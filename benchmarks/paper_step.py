@@ -16,10 +16,10 @@ from pathlib import Path
 
 import torch
 
-from plugins.runner import openmm_engine as engine
-from plugins.runner.errors import UserError
+from plugins.openmm_ext import engine
 from plugins.runner.measure import peak_megabytes
-from plugins.runner.spec import resolve
+from plugins.suite.catalog import resolve
+from plugins.suite.errors import UserError
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -18,8 +18,8 @@ import torch
 from mmengine.hooks import Hook
 
 from plugins.datasets.prepare import prepare
-from plugins.runner import openmm_engine as engine
-from plugins.runner.spec import resolve
+from plugins.openmm_ext import engine
+from plugins.suite.catalog import resolve
 
 # The arm without any of our operators.
 PLAIN = {

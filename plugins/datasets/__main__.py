@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from plugins.datasets.prepare import NAMES, prepare
-from plugins.runner.errors import UserError
+from plugins.suite.errors import UserError
 
 
 def parse_params(words: list[str]) -> dict:

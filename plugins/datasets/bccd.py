@@ -15,7 +15,7 @@ from pathlib import Path
 
 from plugins.datasets.originals import combined_sha256, download, folder_of, missing
 from plugins.datasets.prepare import Source, check_range
-from plugins.runner.errors import UserError
+from plugins.suite.errors import UserError
 
 DEFAULTS = {"width": 320}
 CLASSES = ("RBC", "WBC", "Platelets")

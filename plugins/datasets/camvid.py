@@ -10,7 +10,7 @@ from pathlib import Path
 from plugins.datasets.masks import label_table, paired, write_pairs
 from plugins.datasets.originals import combined_sha256, folder_of, image_size
 from plugins.datasets.prepare import Source
-from plugins.runner.errors import UserError
+from plugins.suite.errors import UserError
 
 DEFAULTS: dict = {}
 CLASSES = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist")

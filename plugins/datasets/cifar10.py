@@ -13,7 +13,7 @@ from pathlib import Path
 
 from plugins.datasets.originals import folder_of, missing
 from plugins.datasets.prepare import Source, check_range
-from plugins.runner.errors import UserError
+from plugins.suite.errors import UserError
 
 DEFAULTS = {"val": 500}
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

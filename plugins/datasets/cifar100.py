@@ -12,7 +12,7 @@ import numpy as np
 
 from plugins.datasets.originals import check_md5, download, folder_of, missing
 from plugins.datasets.prepare import Source, check_range
-from plugins.runner.errors import UserError
+from plugins.suite.errors import UserError
 
 DEFAULTS = {"val": 50}
 ORIGIN = "CIFAR-100, binary version, cifar-100-binary.tar.gz,"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from plugins.datasets.originals import folder_of, image_size, missing
 from plugins.datasets.prepare import Source
-from plugins.runner.errors import UserError
+from plugins.suite.errors import UserError
 
 DEFAULTS: dict = {}
 COUNTS = {"train": 118287, "val": 5000}

@@ -25,7 +25,7 @@ from scipy.io.matlab import MatReadError
 
 from plugins.datasets.originals import check_md5, folder_of, image_size
 from plugins.datasets.prepare import Source
-from plugins.runner.errors import UserError
+from plugins.suite.errors import UserError
 
 DEFAULTS: dict = {}
 ORIGIN = "ILSVRC 2012 (image-net.org, where an account is needed; it cannot be fetched)"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from plugins.datasets.originals import image_size, missing
-from plugins.runner.errors import UserError
+from plugins.suite.errors import UserError
 
 IGNORED = 255
 # In a table of label values: a value that no mask may hold.

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
-from plugins.datasets.manifest import file_sha256
 from plugins.datasets.originals import download, folder_of, missing
 from plugins.datasets.parallel import Corpus, Limits, aligned, cleaned, language_pair
 from plugins.datasets.prepare import Source, check_range
-from plugins.runner.errors import UserError
+from plugins.suite.data import file_sha256
+from plugins.suite.errors import UserError
 
 DEFAULTS = {"source": "de", "target": "en", "vocabulary": 6000, "lowercase": False, "longest": 100}
 SPLITS = {"train": "train", "valid": "val", "test": "test_2016_flickr", "test2017": "test_2017_flickr"}

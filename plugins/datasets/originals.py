@@ -6,9 +6,9 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
-from plugins.datasets.manifest import file_sha256
 from plugins.datasets.prepare import Source
-from plugins.runner.errors import UserError
+from plugins.suite.data import file_sha256
+from plugins.suite.errors import UserError
 
 TIMEOUT_S = 60
 

@@ -24,8 +24,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from plugins.datasets.binarise import binarise
-from plugins.datasets.manifest import file_sha256
-from plugins.runner.errors import UserError
+from plugins.suite.data import file_sha256
+from plugins.suite.errors import UserError
 
 MOST_SUBWORDS = 1023  # fairseq's models take 1,024 positions, end-of-sentence included
 LARGEST_MEMBER = 1 << 30  # bytes of one file of an archive; the largest original has about 20 MB

@@ -9,8 +9,8 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from plugins.datasets.manifest import building, seal
-from plugins.runner.errors import UserError
+from plugins.suite.data import building, seal
+from plugins.suite.errors import UserError
 
 NAMES = (
     "mini_translation",

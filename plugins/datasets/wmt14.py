@@ -28,7 +28,7 @@ from plugins.datasets.parallel import (
     segments,
 )
 from plugins.datasets.prepare import Source, check_range
-from plugins.runner.errors import UserError
+from plugins.suite.errors import UserError
 
 DEFAULTS = {"source": "en", "target": "de", "merges": 0, "longest": 250, "ratio": 1.5, "workers": 1}
 ORIGIN = "the translation task's data of WMT 2014 (statmt.org), unpacked as its archives are"

@@ -25,9 +25,10 @@ import yaml
 
 from plugins.runner import device, provenance, state
 from plugins.runner.engines import load_engine
-from plugins.runner.errors import UserError
-from plugins.runner.sources import ROOT, training_sources
-from plugins.runner.spec import digest, resolve_metrics_path
+from plugins.suite import files
+from plugins.suite.catalog import digest, resolve_metrics_path
+from plugins.suite.errors import UserError
+from plugins.suite.sources import ROOT, training_sources
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -58,7 +59,7 @@ def _guarded(spec: dict, data: Path, run_dir: Path, wanted: str) -> int:
         try:
             with device.take(wanted, spec["train"].get("gpus", 1)) as kind, _all_output_to(log):
                 metrics = _run(spec, data, run_dir, kind)
-                state.write_json(run_dir / "metrics.json", metrics)
+                files.write_json(run_dir / "metrics.json", metrics)
         except KeyboardInterrupt:
             state.record_failure(run_dir, "interrupted")
             raise
@@ -166,7 +167,7 @@ def _claim_checkpoints(spec: dict, data: str, run_dir: Path) -> None:
         print("the recipe, data, sources or pre-training changed since the last checkpoint: training anew", flush=True)
         shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
         (run_dir / "curves.jsonl").unlink(missing_ok=True)
-    state.write_json(stamp, identity)
+    files.write_json(stamp, identity)
 
 
 def _digest_of_pretraining(metrics: Path) -> str:
@@ -184,7 +185,7 @@ def imported_sources() -> list[str]:
 
 
 def _manifest(data: Path) -> dict:
-    from plugins.datasets.manifest import verify
+    from plugins.suite.data import verify
 
     return verify(data / "manifest.json")
 

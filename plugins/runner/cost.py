@@ -13,9 +13,9 @@ import json
 import sys
 
 from plugins.runner.engines import load_engine
-from plugins.runner.errors import UserError
 from plugins.runner.measure import count_macs, count_parameters, omit_attention_products
-from plugins.runner.spec import arm_specs, model_specs, studies
+from plugins.suite.catalog import arm_specs, model_specs, studies
+from plugins.suite.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from plugins.runner.errors import UserError
+from plugins.suite.errors import UserError
 
 
 def visible() -> list[str]:

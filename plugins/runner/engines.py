@@ -6,10 +6,10 @@ import importlib
 from types import ModuleType
 
 ENGINES = {
-    "fairseq": "plugins.runner.fairseq_engine",
-    "mmdet": "plugins.runner.openmm_engine",
-    "mmseg": "plugins.runner.openmm_engine",
-    "mmpretrain": "plugins.runner.openmm_engine",
+    "fairseq": "plugins.fairseq_ext.engine",
+    "mmdet": "plugins.openmm_ext.engine",
+    "mmseg": "plugins.openmm_ext.engine",
+    "mmpretrain": "plugins.openmm_ext.engine",
 }
 
 

@@ -9,7 +9,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from plugins.runner import sources, spec
+from plugins.suite import catalog as spec
+from plugins.suite import sources
 from tests.end_to_end.conftest import REPOSITORY
 
 TRANSFORMER, MUSE = "muse/tiny/transformer/seed1", "muse/tiny/muse/seed1"
@@ -95,10 +96,10 @@ def test_the_declared_sources_are_those_that_a_run_imports(finished, monkeypatch
         # The 1-D form takes its position code from the 2-D one.
         ("plugins/operators/generalized_attention.py", {ATTENTION, SENTENCES, MASKS}),
         ("plugins/operators/generalized_attention_1d.py", {SENTENCES}),
-        ("plugins/openmm_ext/segmentation.py", {MASKS}),
+        ("plugins/openmm_ext/tasks/segmentation.py", {MASKS}),
         ("plugins/operators/coatnet.py", {CLASSES}),
-        ("plugins/runner/openmm_engine.py", {ATTENTION, MASKS, CLASSES}),
-        ("plugins/runner/fairseq_engine.py", {TRANSFORMER, MUSE, SENTENCES}),
+        ("plugins/openmm_ext/engine.py", {ATTENTION, MASKS, CLASSES}),
+        ("plugins/fairseq_ext/engine.py", {TRANSFORMER, MUSE, SENTENCES}),
         ("plugins/runner/measure.py", set(RUNS)),
         ("plugins/operators/acmix.py", set()),
         ("analysis/stats.py", set()),

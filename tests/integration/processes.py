@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from plugins.runner import openmm_engine as engine
+from plugins.openmm_ext import engine
 
 # Without GPUs: no device to bind, and no buffers to send on their own.
 WRAPPER = {"model_wrapper_cfg": {"type": "MMDistributedDataParallel", "device_ids": None, "broadcast_buffers": False}}

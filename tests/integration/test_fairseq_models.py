@@ -15,9 +15,9 @@ from fairseq.optim import build_optimizer
 from fairseq.optim.lr_scheduler import build_lr_scheduler
 from omegaconf import OmegaConf
 
-from plugins.runner import fairseq_engine
-from plugins.runner.errors import UserError
-from plugins.runner.spec import arm_specs, data_folder, resolve
+from plugins.fairseq_ext import engine as fairseq_engine
+from plugins.suite.catalog import arm_specs, data_folder, resolve
+from plugins.suite.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"layers": 2, "width": 16, "ffn_width": 24, "heads": 2, "dropout": 0.0}

@@ -18,14 +18,14 @@ import sacrebleu
 import torch
 
 from plugins.datasets.prepare import prepare
-from plugins.runner import fairseq_engine
-from plugins.runner.errors import UserError
+from plugins.fairseq_ext import engine as fairseq_engine
+from plugins.suite.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = """
 import json, sys, torch
 from pathlib import Path
-from plugins.runner import fairseq_engine
+from plugins.fairseq_ext import engine as fairseq_engine
 torch.set_num_threads(1)
 fairseq_engine.train(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
 """

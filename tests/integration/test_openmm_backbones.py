@@ -13,16 +13,17 @@ from mmpretrain.models.utils import ShiftWindowMSA
 from PIL import Image
 
 from analysis import reference
-from plugins.datasets.manifest import seal
-from plugins.openmm_ext import aaconv, acmix, classification, detection, segmentation
-from plugins.openmm_ext.training import path_scales
+from plugins.openmm_ext import engine
+from plugins.openmm_ext.families import aaconv, acmix
+from plugins.openmm_ext.hooks import path_scales
+from plugins.openmm_ext.tasks import classification, detection, segmentation
 from plugins.operators.aaconv import AAConv
 from plugins.operators.acmix import ACmix, SwinACmix
-from plugins.runner import openmm_engine as engine
-from plugins.runner import spec as experiments
 from plugins.runner.cost import cost
-from plugins.runner.errors import UserError
 from plugins.runner.measure import meta_device
+from plugins.suite import catalog as experiments
+from plugins.suite.data import seal
+from plugins.suite.errors import UserError
 
 CLASSES = ["a", "b", "c", "d", "e"]
 # `python -m analysis.cost` counts them all; these have one of each kind.
@@ -228,7 +229,7 @@ def test_faults_of_words_are_one_line(words, message):
 def test_a_pyramid_takes_the_backbone_alone():
     words = {"aaconv": {"network": "resnet50", "image": [96, 96]}}
     model = {"backbone": {"norm_eval": False}, "neck": {}}
-    assert detection.place_operators(model, words) == ["plugins.openmm_ext.aaconv"]
+    assert detection.place_operators(model, words) == ["plugins.openmm_ext.families.aaconv"]
     assert model["neck"]["in_channels"] == [256, 512, 1024, 2048] and model["backbone"]["out_indices"] == (0, 1, 2, 3)
     assert model["backbone"]["norm_eval"] is False
     with pytest.raises(UserError, match="model.aaconv: brings its own backbone, which has no deformable"):

@@ -13,10 +13,10 @@ import yaml
 from PIL import Image
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from plugins.datasets.manifest import seal
-from plugins.runner import openmm_engine as engine
-from plugins.runner import sources
-from plugins.runner.errors import UserError
+from plugins.openmm_ext import engine
+from plugins.suite import sources
+from plugins.suite.data import seal
+from plugins.suite.errors import UserError
 from tests.integration.processes import WRAPPER, one_of_many_on_cpus
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -214,7 +214,9 @@ def test_the_declared_sources_are_those_that_a_run_imports(data, tmp_path):
     code = """
 import json, sys
 from pathlib import Path
-from plugins.runner import __main__ as runner, openmm_engine, sources
+from plugins.openmm_ext import engine as openmm_engine
+from plugins.runner import __main__ as runner
+from plugins.suite import sources
 from plugins.runner.measure import count_macs
 
 spec, data, run = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])

@@ -4,7 +4,7 @@ import pytest
 
 from analysis import module_cost
 from plugins.runner.cost import cost
-from plugins.runner.spec import resolve
+from plugins.suite.catalog import resolve
 
 # Section 4 of the paper's terms over the nine blocks of ResNet-50 at 800 x 1344, keys at stride 2: params (M), GMACs.
 NINE_BLOCKS = {

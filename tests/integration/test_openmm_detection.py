@@ -15,9 +15,9 @@ import torch
 import yaml
 from PIL import Image
 
-from plugins.datasets.manifest import seal
-from plugins.runner import openmm_engine as engine
-from plugins.runner.errors import UserError
+from plugins.openmm_ext import engine
+from plugins.suite.data import seal
+from plugins.suite.errors import UserError
 from tests.integration.processes import WRAPPER, assert_shared, one_of_many_on_cpus
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -222,7 +222,7 @@ def test_killed_run_goes_on_bit_for_bit(undisturbed, data, tmp_path):
     code = """
 import json, sys, torch
 from pathlib import Path
-from plugins.runner import openmm_engine
+from plugins.openmm_ext import engine as openmm_engine
 
 torch.set_num_threads(1)
 openmm_engine.train(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))

@@ -12,10 +12,10 @@ import torch
 import yaml
 from PIL import Image
 
-from plugins.datasets.manifest import seal
-from plugins.runner import openmm_engine as engine
-from plugins.runner.errors import UserError
-from plugins.runner.sources import run_sources
+from plugins.openmm_ext import engine
+from plugins.suite.data import seal
+from plugins.suite.errors import UserError
+from plugins.suite.sources import run_sources
 from tests.integration.processes import WRAPPER, assert_shared, one_of_many_on_cpus
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -191,7 +191,7 @@ print("found " + json.dumps(found | {"sources": imported_sources()}))
 
 
 def test_an_interrupted_run_goes_on_bit_for_bit_and_imports_what_it_declares(undisturbed, data, tmp_path, monkeypatch):
-    from plugins.openmm_ext.training import CurvesHook
+    from plugins.openmm_ext.hooks import CurvesHook
 
     def stop(self, runner, *args, **options):
         write(self, runner, *args, **options)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from analysis import collect, figures, loading, operators, pictures, publish
-from plugins.runner import inputs
+from plugins.suite import jobs as inputs
 from tests.unit import analysis_samples as samples
 
 E2 = {"terms": "0100", "kv_stride": 1}

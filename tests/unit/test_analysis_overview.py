@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from analysis import figures, loading, overview, report
-from plugins.runner import inputs, spec
-from plugins.runner.errors import UserError
+from plugins.suite import catalog as spec
+from plugins.suite import jobs as inputs
+from plugins.suite.errors import UserError
 from tests.unit import analysis_samples as samples
 
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from analysis import cost
 from analysis.loading import AnalysisError
-from plugins.runner.errors import UserError
 from plugins.runner.measure import count_macs, omit_attention_products
-from plugins.runner.spec import model_specs, studies
+from plugins.suite.catalog import model_specs, studies
+from plugins.suite.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = "task,ablation,arm,table,dataset,model,variant,metric,value,unit,source,confidence,note\n"

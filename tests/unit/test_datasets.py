@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugins.datasets import manifest as manifests
 from plugins.datasets.__main__ import main, parse_params
-from plugins.datasets.manifest import building, checksum_of, read_manifest, seal, verify
 from plugins.datasets.prepare import NAMES, checked, prepare
-from plugins.runner.errors import UserError
+from plugins.suite import data as manifests
+from plugins.suite.data import building, checksum_of, read_manifest, seal, verify
+from plugins.suite.errors import UserError
 
 FACTS = {"counts": {"train": 2}, "skipped": {}}
 JSON = st.recursive(

@@ -13,9 +13,9 @@ from PIL import Image
 
 from plugins.datasets import bccd
 from plugins.datasets.bccd import boxes
-from plugins.datasets.manifest import verify
 from plugins.datasets.prepare import prepare
-from plugins.runner.errors import UserError
+from plugins.suite.data import verify
+from plugins.suite.errors import UserError
 
 ROOT = Path(os.environ.get("CONVATTN_DATA_ROOT", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 VOC = """<annotation><size><width>64</width><height>48</height><depth>3</depth></size>{}</annotation>"""

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from plugins.datasets import cifar10, cifar100
-from plugins.datasets.manifest import verify
 from plugins.datasets.prepare import prepare
-from plugins.runner.errors import UserError
+from plugins.suite.data import verify
+from plugins.suite.errors import UserError
 
 
 def jpeg(number: int, size: tuple[int, int] = (32, 32), mode: str = "RGB") -> bytes:

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from plugins.datasets import ade20k, cityscapes, coco
-from plugins.datasets.manifest import verify
 from plugins.datasets.prepare import prepare
-from plugins.runner.errors import UserError
+from plugins.suite.data import verify
+from plugins.suite.errors import UserError
 
 ROOT = Path(os.environ.get("CONVATTN_DATA_ROOT", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 
@@ -135,7 +135,7 @@ def test_coco_links_images_and_counts_boxes_left_out(objects, tmp_path):
     assert [box["bbox"] for box in written["annotations"]] == [[1, 2, 3, 4]]
     assert set(written["annotations"][0]) == set(coco.KEPT)
     assert (tmp_path / "out/images/train/five.jpg").is_symlink()
-    from plugins.openmm_ext.detection import annotation_error
+    from plugins.openmm_ext.tasks.detection import annotation_error
 
     assert annotation_error(tmp_path / "out", manifest) is None
 

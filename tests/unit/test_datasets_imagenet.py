@@ -11,9 +11,9 @@ from PIL import Image
 from scipy.io import savemat
 
 from plugins.datasets import imagenet
-from plugins.datasets.manifest import building, seal, verify
 from plugins.datasets.prepare import prepare
-from plugins.runner.errors import UserError
+from plugins.suite.data import building, seal, verify
+from plugins.suite.errors import UserError
 
 CLASSES = ["n00000003", "n00000001", "n00000002"]  # in the order of their numbers, as in the devkit not sorted
 LABELS = [2, 1, 3, 3]  # of validation images 1 to 4

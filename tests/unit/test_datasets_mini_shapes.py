@@ -8,8 +8,8 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from plugins.datasets import mini_shapes as mini
-from plugins.datasets.manifest import verify
 from plugins.datasets.prepare import prepare
+from plugins.suite.data import verify
 
 SMALL = {"train": 12, "val": 3, "test": 3, "per_class": 4}
 

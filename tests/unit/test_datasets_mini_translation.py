@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from plugins.datasets import mini_translation as mini
-from plugins.datasets.manifest import verify
 from plugins.datasets.prepare import prepare
+from plugins.suite.data import verify
 
 SMALL = {"sentences": 300, "valid": 40, "test": 60}
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugins.datasets import multi30k, parallel
-from plugins.datasets.manifest import verify
 from plugins.datasets.prepare import prepare
-from plugins.runner.errors import UserError
+from plugins.suite.data import verify
+from plugins.suite.errors import UserError
 
 ROOT = Path(os.environ.get("CONVATTN_DATA_ROOT", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 

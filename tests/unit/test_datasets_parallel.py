@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from plugins.datasets import parallel
 from plugins.datasets.parallel import Corpus, Limits, aligned, cleaned, in_processes, lines, moses, segments, unpack
-from plugins.runner.errors import UserError
+from plugins.suite.errors import UserError
 
 WORDS = st.lists(st.text(st.characters(codec="utf-8"), max_size=9), max_size=12).map(" ".join)
 

@@ -11,9 +11,9 @@ import pytest
 
 from plugins.datasets import iwslt14, wmt14
 from plugins.datasets.__main__ import main
-from plugins.datasets.manifest import verify
 from plugins.datasets.prepare import prepare
-from plugins.runner.errors import UserError
+from plugins.suite.data import verify
+from plugins.suite.errors import UserError
 
 WORDS = "Der die Hund Mann sieht läuft well-known cat dog 3,5 Straße über ( % it's".split()
 

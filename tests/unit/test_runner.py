@@ -16,8 +16,9 @@ import yaml
 from torch import nn
 
 from plugins.runner import __main__ as runner
-from plugins.runner import device, doctor, measure, sources, state
-from plugins.runner.errors import UserError
+from plugins.runner import device, doctor, measure, state
+from plugins.suite import files, sources
+from plugins.suite.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -25,9 +26,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def test_json_is_whole_or_absent(tmp_path):
     target = tmp_path / "metrics.json"
     with pytest.raises(ValueError):
-        state.write_json(target, {"bleu": float("nan")})
+        files.write_json(target, {"bleu": float("nan")})
     assert list(tmp_path.iterdir()) == []
-    state.write_json(target, {"bleu": 1.0})
+    files.write_json(target, {"bleu": 1.0})
     assert json.loads(target.read_text()) == {"bleu": 1.0}
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
 
@@ -217,7 +218,7 @@ def test_sources_follow_module_level_imports_only():
         "plugins/__init__.py",
         "plugins/runner/__init__.py",
         "plugins/runner/device.py",
-        "plugins/runner/errors.py",
+        "plugins/suite/errors.py",
     )
 
 

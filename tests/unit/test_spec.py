@@ -8,8 +8,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plugins.runner import inputs, spec
-from plugins.runner.errors import UserError
+from plugins.suite import catalog as spec
+from plugins.suite import jobs as inputs
+from plugins.suite.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIG = {"scale": "mini", "studies": ["toy"], "arms": "core", "seeds": [1], "data_root": None, "device": "cpu"}

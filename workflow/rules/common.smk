@@ -1,4 +1,4 @@
-"""The runs table and what the rules ask of it. Whatever concerns experiments/ itself is in plugins/runner/spec.py."""
+"""The runs table and what the rules ask of it. Whatever concerns experiments/ itself is in plugins/suite/catalog.py."""
 
 import json
 import shlex
@@ -10,9 +10,11 @@ from pathlib import Path
 # The packages of this checkout come first, whatever else is installed.
 sys.path.insert(0, str(workflow.basedir))
 
-from plugins.runner import device, inputs, sources
-from plugins.runner import spec as experiments
-from plugins.runner.errors import UserError
+from plugins.runner import device
+from plugins.suite import jobs as inputs
+from plugins.suite import sources
+from plugins.suite import catalog as experiments
+from plugins.suite.errors import UserError
 
 # Jobs run in the environment that runs snakemake; conda's, if asked for, lies beneath it.
 shell.prefix(f"set -euo pipefail; PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")

@@ -1,6 +1,6 @@
 """Deformable convolution as a convolution layer of mmdet's and mmseg's ResNet (Dai et al., arXiv 1703.06211).
 
-    custom_imports = dict(imports=["plugins.openmm_ext.deform_conv"])
+    custom_imports = dict(imports=["plugins.openmm_ext.layers.deform_conv"])
     model = dict(backbone=dict(dcn=dict(type="ConvattnDeformConv", deform_groups=1, fallback_on_stride=False),
                                stage_with_dcn=(False, True, True, True)))
 

@@ -1,6 +1,6 @@
 """Networks of the ACmix study (Pan et al., CVPR 2022, arXiv 2111.14556) as backbones.
 
-    custom_imports = dict(imports=["plugins.openmm_ext.acmix"])
+    custom_imports = dict(imports=["plugins.openmm_ext.families.acmix"])
     backbone = dict(type="ConvattnACmixResNet", depth=50, mix="free", out_indices=(0, 1, 2, 3))
     backbone = dict(type="ConvattnACmixSwin", arch="tiny", mix="free", out_indices=(0, 1, 2, 3))
 
@@ -21,7 +21,7 @@ from mmpretrain.models.backbones.swin_transformer import SwinTransformer
 from mmpretrain.models.utils import ShiftWindowMSA
 from torch import Tensor, nn
 
-from plugins.openmm_ext.resnets import (
+from plugins.openmm_ext.families.resnets import (
     ExchangedResNet,
     Network,
     channels_out,
@@ -31,7 +31,7 @@ from plugins.openmm_ext.resnets import (
 )
 from plugins.operators.acmix import ACmix, SwinACmix
 from plugins.operators.checks import require
-from plugins.runner.errors import UserError
+from plugins.suite.errors import UserError
 
 RESNETS = {
     "cifar29": Network(depth=29, channels=16, stem_stride=1),

@@ -1,6 +1,6 @@
 """CoAtNet and ViT_REL as backbones of mmpretrain's `ImageClassifier` (Dai et al., arXiv 2106.04803).
 
-    custom_imports = dict(imports=["plugins.openmm_ext.coatnet"])
+    custom_imports = dict(imports=["plugins.openmm_ext.families.coatnet"])
     model = dict(type="ImageClassifier", neck=None, head=dict(type="LinearClsHead", num_classes=1000, in_channels=768),
                  backbone=dict(type="ConvattnCoAtNet", image_size=(224, 224), head_hidden=True, stages=[...]))
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from plugins.openmm_ext.layout_check import refuse_other_layouts
 from plugins.operators.coatnet import HEAD_DIMS, SIZES, CoAtNet, stages_of_layout
-from plugins.runner.errors import UserError
+from plugins.suite.errors import UserError
 
 # Words that go to the operator under their own names.
 OPTIONS = ("head_dim", "relative", "norm", "stride_in", "drop_path", "head_hidden")

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from plugins.runner import sources, state
-from plugins.runner.errors import UserError
-from plugins.runner.spec import EXPERIMENTS, Run, data_folder, read_yaml, studies
+from plugins.suite import files, sources
+from plugins.suite.catalog import EXPERIMENTS, Run, data_folder, studies
+from plugins.suite.errors import UserError
+from plugins.suite.files import read_yaml
 
 
 def dataset_name(scale: str, folder: str, wanted: list[str]) -> str:
@@ -65,7 +66,7 @@ def expected(runs: list[Run]) -> list[dict]:
 
 def write_expected(path: str, runs: list[dict]) -> None:
     """Writes the list of runs that there should be."""
-    state.write_json(Path(path), runs)
+    files.write_json(Path(path), runs)
 
 
 def study_files(study: str, folder: str) -> list[str]:

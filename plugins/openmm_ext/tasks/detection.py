@@ -9,7 +9,7 @@ import copy
 import json
 from pathlib import Path
 
-from plugins.openmm_ext.backbones import FAMILIES, place_backbone
+from plugins.openmm_ext.families import FAMILIES, place_backbone
 from plugins.openmm_ext.layers import layer_of, place_deformable
 
 WORDS = {"attention", "deformable", "dynamic_convolution", *FAMILIES}

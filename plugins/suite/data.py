@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from plugins.runner.errors import UserError
+from plugins.suite.errors import UserError
 
 MANIFEST = "manifest.json"
 # What a data folder may hold. A folder with anything else at its top is somebody's own and is not replaced.

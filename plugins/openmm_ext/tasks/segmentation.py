@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from plugins.openmm_ext.backbones import FAMILIES, place_backbone
+from plugins.openmm_ext.families import FAMILIES, place_backbone
 from plugins.openmm_ext.layers import layer_of, place_deformable
 
 WORDS = {"attention", "deformable", "dynamic_convolution", *FAMILIES}
-HEAD_MODULE = "plugins.openmm_ext.attended_head"
+HEAD_MODULE = "plugins.openmm_ext.layers.attended_head"
 IGNORED = 255
 # Steps of a training pipeline that draw.
 DRAWING = ("Random", "PhotoMetricDistortion")

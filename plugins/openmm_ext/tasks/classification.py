@@ -10,14 +10,14 @@ where `model` is the mmengine config of an `ImageClassifier` and `words` is what
 `model["head"]["in_channels"]`; the loss of the head is the recipe's, its number of classes the data's. A word that
 cannot be served is a `UserError` that starts with `model.<family>.<word>=value:`.
 A new family is its module, its words in workflow/schemas/model.schema.yaml, and a line in FAMILIES and in
-plugins/runner/sources.py.
+plugins/suite/sources.py.
 """
 
 import copy
 from importlib import import_module
 from pathlib import Path
 
-from plugins.runner.errors import UserError
+from plugins.suite.errors import UserError
 
 FAMILIES = (
     "aaconv",
@@ -36,7 +36,7 @@ def place_operators(model: dict, words: dict) -> list[str]:
         raise UserError(
             f"model: names {' and '.join(named) or 'no family of backbones'}; give exactly one of {', '.join(FAMILIES)}"
         )
-    module = f"plugins.openmm_ext.{named[0]}"
+    module = f"plugins.openmm_ext.families.{named[0]}"
     import_module(module).place(model, words[named[0]])
     return [module]
 

@@ -1,6 +1,6 @@
 """Dynamic convolution in two dimensions as a plugin layer of mmdet's and mmseg's ResNet and of our heads.
 
-    custom_imports = dict(imports=["plugins.openmm_ext.dynamic_conv"])
+    custom_imports = dict(imports=["plugins.openmm_ext.layers.dynamic_conv"])
     model = dict(backbone=dict(plugins=[dict(
         cfg=dict(type="ConvattnDynamicConv", kernel_size=3, num_heads=8),
         stages=(False, False, True, True), position="after_conv2")]))

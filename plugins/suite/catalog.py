@@ -9,7 +9,6 @@ Every fault of a file is one line: the file, the key, the rule, the nearest vali
 from __future__ import annotations
 
 import copy
-import difflib
 import fnmatch
 import hashlib
 import json
@@ -22,54 +21,12 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator
 
-from plugins.runner.errors import UserError
+from plugins.suite.errors import UserError
+from plugins.suite.files import nearest, read_yaml
 
 EXPERIMENTS = Path("experiments")
 FACTOR = re.compile(r"x[0-9]+(\.[0-9]+)?")
 SCHEMAS = Path("workflow/schemas")
-
-
-class _UniqueKeyLoader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):
-    """Safe YAML in which a key that is given twice is a fault and not a silent overwrite."""
-
-
-def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict:
-    seen: dict[Any, int] = {}
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        line = key_node.start_mark.line + 1
-        if not isinstance(key, str):
-            raise UserError(f'line {line}: key {key!r} is not text; write it in quotes, e.g. "0010"')
-        if key in seen:
-            raise UserError(f"line {line}: {key!r} is given twice (first in line {seen[key]}); rename or remove one")
-        seen[key] = line
-    return yaml.SafeLoader.construct_mapping(loader, node, deep)
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
-
-
-def read_yaml(path: Path) -> dict:
-    """The mapping in a YAML file, which must be there, be valid YAML, and name no key twice."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: file not found") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    try:
-        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a subclass of the safe loader
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}:{where} is not valid YAML ({getattr(error, 'problem', error)})") from None
-    except RecursionError:
-        raise UserError(f"{path}: is nested too deeply") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: must be a mapping of keys to values, is {type(content).__name__}")
-    return content
 
 
 @lru_cache
@@ -81,24 +38,19 @@ def _validator(name: str) -> Draft202012Validator:
     return Draft202012Validator(schema)
 
 
-def _nearest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
-
-
 def _message(error) -> str:
     where = ".".join(str(part) for part in error.absolute_path)
     prefix = f"{where}: " if where else ""
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", {}))
         unknown = next(key for key in error.instance if key not in known)
-        return f"{prefix}unknown key '{unknown}'{_nearest(str(unknown), known)}"
+        return f"{prefix}unknown key '{unknown}'{nearest(str(unknown), known)}"
     if error.validator == "required":
         missing = next(key for key in error.validator_value if key not in error.instance)
         return f"{prefix}key '{missing}' is missing"
     if error.validator == "enum":
         known = [str(value) for value in error.validator_value]
-        return f"{prefix}{error.instance!r} is not allowed{_nearest(str(error.instance), known)}"
+        return f"{prefix}{error.instance!r} is not allowed{nearest(str(error.instance), known)}"
     rule = error.schema.get("description") or error.schema.get("title")
     if error.validator in ("pattern", "type", "anyOf", "oneOf") and rule:
         return f"{prefix}{error.instance!r} does not fit; it must be {rule}"
@@ -161,7 +113,7 @@ def studies() -> list[str]:
 def _ablations(study: str) -> dict[str, dict]:
     folder = EXPERIMENTS / study / "ablations"
     if not folder.is_dir():
-        raise UserError(f"experiments: no study '{study}'{_nearest(study, studies())}")
+        raise UserError(f"experiments: no study '{study}'{nearest(study, studies())}")
     found = {}
     for path in sorted(folder.glob("*.yaml")):
         content = read_yaml(path)
@@ -182,7 +134,7 @@ def _check_arms(content: dict, path: Path) -> None:
     for key in ("baseline", "recommended"):
         arm = content.get(key)
         if arm is not None and arm not in arms:
-            raise UserError(f"{path}: {key} '{arm}' is not an arm{_nearest(arm, [*arms])}")
+            raise UserError(f"{path}: {key} '{arm}' is not an arm{nearest(arm, [*arms])}")
     folders: dict[str, str] = {}
     for arm in arms:
         other = folders.setdefault(slug(arm), arm)
@@ -206,7 +158,7 @@ def _named(found: dict[str, dict], target: str, where: str) -> tuple[str, str]:
     name, _, other = target.partition("/")
     if name not in found or other not in found[name]["arms"]:
         known = [f"{n}/{a}" for n, c in found.items() for a in c["arms"]]
-        raise UserError(f"{where}: no arm '{target}'{_nearest(target, known)}")
+        raise UserError(f"{where}: no arm '{target}'{nearest(target, known)}")
     if "same_as" in found[name]["arms"][other]:
         raise UserError(f"{where}: '{target}' is itself a same_as; name the arm that has a `set`")
     return name, other
@@ -313,12 +265,12 @@ def resolve(scale: str, study: str, ablation: str, arm: str, seed: int) -> dict:
     """
     found = _ablations(study)
     if ablation not in found:
-        raise UserError(f"experiments/{study}/ablations: no ablation '{ablation}'{_nearest(ablation, list(found))}")
+        raise UserError(f"experiments/{study}/ablations: no ablation '{ablation}'{nearest(ablation, list(found))}")
     arms = found[ablation]["arms"]
     name = next((known for known in arms if slug(known) == slug(arm)), None)
     if name is None:
         path = f"experiments/{study}/ablations/{ablation}.yaml"
-        raise UserError(f"{path}: no arm '{arm}'{_nearest(arm, list(arms))}")
+        raise UserError(f"{path}: no arm '{arm}'{nearest(arm, list(arms))}")
     task = found[ablation]["task"]
     spec = copy.deepcopy(recipe(study, recipe_name(found[ablation]), scale))
     spec["model"] = merge(spec.get("model", {}), arms[name].get("set", {}))

@@ -1,6 +1,6 @@
 """Generalized attention as a plugin layer of mmdet's and mmseg's ResNet (Zhu et al., ICCV 2019, arXiv 1904.05873).
 
-    custom_imports = dict(imports=["plugins.openmm_ext.generalized_attention"])
+    custom_imports = dict(imports=["plugins.openmm_ext.layers.generalized_attention"])
     model = dict(backbone=dict(plugins=[dict(
         cfg=dict(type="ConvattnGeneralizedAttention", attention_type="0110", num_heads=8, kv_stride=2),
         stages=(False, False, True, True), position="after_conv2")]))

@@ -22,11 +22,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from plugins.datasets.manifest import read_manifest
-from plugins.runner.errors import UserError
+from plugins.suite.data import read_manifest
+from plugins.suite.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-HOOKS = "plugins.openmm_ext.training"
+HOOKS = "plugins.openmm_ext.hooks"
 # What reading a damaged checkpoint raises.
 UNREADABLE = (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError)
 
@@ -50,7 +50,7 @@ class Task:
 TASKS = {
     "detection": Task(
         scope="mmdet",
-        glue="plugins.openmm_ext.detection",
+        glue="plugins.openmm_ext.tasks.detection",
         metrics={
             "box_ap": ("coco/bbox_mAP", 100),
             "box_ap50": ("coco/bbox_mAP_50", 100),
@@ -61,13 +61,13 @@ TASKS = {
     ),
     "classification": Task(
         scope="mmpretrain",
-        glue="plugins.openmm_ext.classification",
+        glue="plugins.openmm_ext.tasks.classification",
         metrics={"top1": ("accuracy/top1", 1), "top5": ("accuracy/top5", 1)},
         primary="top1",
     ),
     "segmentation": Task(
         scope="mmseg",
-        glue="plugins.openmm_ext.segmentation",
+        glue="plugins.openmm_ext.tasks.segmentation",
         metrics={"miou": ("mIoU", 1), "pixel_accuracy": ("aAcc", 1), "class_accuracy": ("mAcc", 1)},
         primary="miou",
         pictures="masks",
@@ -128,7 +128,7 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
 def seconds_of_updates(run_dir: Path, last: int) -> float:
     """Seconds that the updates up to `last` took, by curves.jsonl: without start, validation and checkpoints.
     Later lines, which the restart writes again, are dropped."""
-    from plugins.openmm_ext.training import trim_curves
+    from plugins.openmm_ext.hooks import trim_curves
 
     curves = run_dir / "curves.jsonl"
     trim_curves(curves, last)
@@ -183,7 +183,7 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
     `details.curve` is `scored_curve`. With `evaluate.matched_loss`, <primary>_at_matched_loss is the validation score
     at that training loss, missing where the training never came down to it.
     """
-    from plugins.openmm_ext.training import path_scales
+    from plugins.openmm_ext.hooks import path_scales
 
     data, run_dir = Path(data).resolve(), Path(run_dir).resolve()
     task = TASKS[spec["task"]]
@@ -475,7 +475,7 @@ def validation_loss(runner, seed: int) -> float:
     """Mean loss over the validation split: training pipeline without its random steps, network in evaluation mode."""
     import torch
 
-    from plugins.openmm_ext.training import reseed
+    from plugins.openmm_ext.hooks import reseed
 
     reseed(seed, 0)
     loader = dict(runner.cfg.train_dataloader)  # a Config's own `update` would mix the two data sets

@@ -1,6 +1,6 @@
 """Networks of the attention augmented convolution study (Bello et al., ICCV 2019, arXiv 1904.09925) as backbones.
 
-    custom_imports = dict(imports=["plugins.openmm_ext.aaconv"])
+    custom_imports = dict(imports=["plugins.openmm_ext.families.aaconv"])
     backbone = dict(type="ConvattnAAResNet", depth=50, kind="augmented", kappa=0.2, nu=0.1, out_indices=(0, 1, 2, 3))
 
 `kind` says what a block has: plain, augmented (`AAConv` in place of one 3x3 convolution), se (Squeeze-and-Excitation)
@@ -20,7 +20,7 @@ from mmengine.registry import MODELS
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from torch import Tensor, nn
 
-from plugins.openmm_ext.resnets import (
+from plugins.openmm_ext.families.resnets import (
     ExchangedResNet,
     Network,
     add_gate,
@@ -32,7 +32,7 @@ from plugins.openmm_ext.resnets import (
 from plugins.operators.aaconv import AAConv
 from plugins.operators.checks import require_choice
 from plugins.operators.squeeze_excite import GatherExcite, SqueezeExcite
-from plugins.runner.errors import UserError
+from plugins.suite.errors import UserError
 
 KINDS = ("plain", "augmented", "se", "ge")
 GATES = {"se": SqueezeExcite, "ge": GatherExcite}

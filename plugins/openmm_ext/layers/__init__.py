@@ -4,11 +4,11 @@
 that the two can be held against each other. Where that place is, the task's own module says.
 """
 
-from plugins.runner.errors import UserError
+from plugins.suite.errors import UserError
 
-ATTENTION_MODULE = "plugins.openmm_ext.generalized_attention"
-DYNAMIC_MODULE = "plugins.openmm_ext.dynamic_conv"
-DEFORMABLE_MODULE = "plugins.openmm_ext.deform_conv"
+ATTENTION_MODULE = "plugins.openmm_ext.layers.generalized_attention"
+DYNAMIC_MODULE = "plugins.openmm_ext.layers.dynamic_conv"
+DEFORMABLE_MODULE = "plugins.openmm_ext.layers.deform_conv"
 
 
 def layer_of(words: dict) -> tuple[dict | None, list[str]]:

@@ -6,7 +6,7 @@ recipe's model must have a feature pyramid as its neck; all stages of the backbo
 
 from importlib import import_module
 
-from plugins.runner.errors import UserError
+from plugins.suite.errors import UserError
 
 FAMILIES = ("aaconv", "acmix")
 
@@ -22,7 +22,7 @@ def place_backbone(model: dict, words: dict) -> list[str]:
     others = sorted(word for word, value in words.items() if value and word != named[0])
     if others:
         raise UserError(f"model.{named[0]}: brings its own backbone, which has no {others[0]}; leave one of them out")
-    module = f"plugins.openmm_ext.{named[0]}"
+    module = f"plugins.openmm_ext.families.{named[0]}"
     config, channels = import_module(module).backbone(words[named[0]])
     model["backbone"] = config | dict(model["backbone"]) | {"out_indices": tuple(range(len(channels)))}
     if model.get("neck") is None:

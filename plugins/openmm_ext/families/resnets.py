@@ -17,7 +17,7 @@ from mmpretrain.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
 from plugins.operators.checks import require, require_choice
-from plugins.runner.errors import UserError
+from plugins.suite.errors import UserError
 
 STEM_STRIDES = (1, 2, 4)
 

@@ -28,9 +28,9 @@ from fairseq_cli import train as fairseq_train
 from torch.overrides import TorchFunctionMode
 
 from plugins.fairseq_ext import safe_load as safe_load
-from plugins.runner.errors import UserError
-from plugins.runner.sources import ATTENTION_WORDS, ROOT
-from plugins.runner.translation_details import dispersion, sentence_statistics
+from plugins.fairseq_ext.details import dispersion, sentence_statistics
+from plugins.suite.errors import UserError
+from plugins.suite.sources import ATTENTION_WORDS, ROOT
 
 DEFORMABLE_KERNEL = 3
 NATS = math.log(2)

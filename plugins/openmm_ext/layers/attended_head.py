@@ -1,6 +1,7 @@
 """mmseg's fully convolutional head with a layer between its two 3x3 convolutions, as CCNet's head has it.
 
-    custom_imports = dict(imports=["plugins.openmm_ext.attended_head", "plugins.openmm_ext.generalized_attention"])
+    layers = "plugins.openmm_ext.layers"
+    custom_imports = dict(imports=[f"{layers}.attended_head", f"{layers}.generalized_attention"])
     model = dict(decode_head=dict(type="ConvattnAttendedHead", between=dict(
         type="ConvattnGeneralizedAttention", attention_type="0110", num_heads=8, kv_stride=2)))
 

@@ -64,8 +64,8 @@ def closure(roots: frozenset[str]) -> tuple[str, ...]:
 
 
 # What every run imports beyond the runner's own module-level imports.
-COMMON = {"plugins.runner.__main__", "plugins.runner.measure", "plugins.datasets.manifest"}
-FAIRSEQ = {"plugins.runner.fairseq_engine"}
+COMMON = {"plugins.runner.__main__", "plugins.runner.measure", "plugins.suite.data"}
+FAIRSEQ = {"plugins.fairseq_ext.engine"}
 # fairseq imports every file of `models` with the user-dir.
 USER_DIR = {"plugins.fairseq_ext.models.muse", "plugins.fairseq_ext.models.spatial_attention"}
 MUSE = USER_DIR | {"plugins.fairseq_ext.muse_layers", "plugins.operators.muse"}
@@ -78,20 +78,20 @@ ATTENTION_OPERATORS = {
     "dynamic_convolution": "dynamic_conv",
 }
 ATTENTION_WORDS = {*ATTENTION_OPERATORS, "stacks"}
-OPENMM = {"plugins.runner.openmm_engine", "plugins.openmm_ext.training", "plugins.openmm_ext.loading"}
+OPENMM = {"plugins.openmm_ext.engine", "plugins.openmm_ext.hooks", "plugins.openmm_ext.loading"}
 GLUE = {
-    "mmdet": {"plugins.openmm_ext.detection", "plugins.openmm_ext.pictures"},
-    "mmseg": {"plugins.openmm_ext.segmentation", "plugins.openmm_ext.pictures"},
-    "mmpretrain": {"plugins.openmm_ext.classification", "plugins.openmm_ext.class_folders"},
+    "mmdet": {"plugins.openmm_ext.tasks.detection", "plugins.openmm_ext.pictures"},
+    "mmseg": {"plugins.openmm_ext.tasks.segmentation", "plugins.openmm_ext.pictures"},
+    "mmpretrain": {"plugins.openmm_ext.tasks.classification", "plugins.openmm_ext.class_folders"},
 }
 # The modules of plugins/openmm_ext that register what a word of a model asks for.
 REGISTRATIONS = {
-    "attention": "generalized_attention",
-    "deformable": "deform_conv",
-    "dynamic_convolution": "dynamic_conv",
-    "aaconv": "aaconv",
-    "acmix": "acmix",
-    "coatnet": "coatnet",
+    "attention": "layers.generalized_attention",
+    "deformable": "layers.deform_conv",
+    "dynamic_convolution": "layers.dynamic_conv",
+    "aaconv": "families.aaconv",
+    "acmix": "families.acmix",
+    "coatnet": "families.coatnet",
 }
 
 
@@ -102,7 +102,7 @@ def engine_modules(spec: dict) -> set[str]:
         return FAIRSEQ | fairseq_modules(model)
     registrations = {f"plugins.openmm_ext.{module}" for word, module in REGISTRATIONS.items() if model.get(word)}
     if spec["engine"] == "mmseg" and (model.get("attention") or model.get("dynamic_convolution")):
-        registrations.add("plugins.openmm_ext.attended_head")
+        registrations.add("plugins.openmm_ext.layers.attended_head")
     return OPENMM | GLUE[spec["engine"]] | registrations
 
 
@@ -117,7 +117,7 @@ def fairseq_modules(model: dict) -> set[str]:
 def training_sources(spec: dict) -> list[str]:
     """Those of `run_sources` that decide the course of a training; a checkpoint made by others is of no use."""
     rooms = ("plugins/operators/", "plugins/fairseq_ext/", "plugins/openmm_ext/", "experiments/")
-    return [path for path in run_sources(spec) if path.startswith(rooms) or path.endswith("_engine.py")]
+    return [path for path in run_sources(spec) if path.startswith(rooms)]
 
 
 def run_sources(spec: dict) -> list[str]:

@@ -1,0 +1,1 @@
+"""What each task of the OpenMMLab packages needs: places of the operators, data, fixed inputs."""

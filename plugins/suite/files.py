@@ -1,0 +1,151 @@
+"""Reading and writing of the suite's own files: one YAML reader, one JSON reader, one atomic writer, one lock.
+
+Every fault is a `UserError` of one line: the file, the place in it, the rule, the fix.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from plugins.suite.errors import UserError
+
+
+class _UniqueKeyLoader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):
+    """Safe YAML in which a key that is given twice is a fault and not a silent overwrite."""
+
+
+def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict:
+    seen: dict[Any, int] = {}
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        line = key_node.start_mark.line + 1
+        if not isinstance(key, str):
+            raise UserError(f'line {line}: key {key!r} is not text; write it in quotes, e.g. "0010"')
+        if key in seen:
+            raise UserError(f"line {line}: {key!r} is given twice (first in line {seen[key]}); rename or remove one")
+        seen[key] = line
+    return yaml.SafeLoader.construct_mapping(loader, node, deep)
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: file not found") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text ({one_line(error)})") from None
+
+
+def read_yaml(path: Path) -> dict:
+    """The mapping in a YAML file, which must be there, be valid YAML, and name no key twice."""
+    text = read_text(path)
+    try:
+        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a subclass of the safe loader
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}:{where} is not valid YAML ({one_line(getattr(error, 'problem', error))})") from None
+    except RecursionError:
+        raise UserError(f"{path}: is nested too deeply") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must be a mapping of keys to values, is {type(content).__name__}")
+    return content
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file, which must be there and whole."""
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON ({one_line(error)}); delete it and run again") from None
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes under a temporary name and renames: readers see the old file or the whole new one, also after a kill.
+
+    A full disk leaves the old file as it was. OSError as the system raises it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text atomically (see `write_bytes`)."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, content: dict | list) -> None:
+    """Writes JSON atomically (see `write_bytes`); ValueError for NaN and infinity, which JSON has not."""
+    write_text(path, json.dumps(content, indent=1, sort_keys=False, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def lock(path: Path) -> Iterator[bool]:
+    """Holds `path` for one process, if it is free, and yields whether it is; it goes with the process, whatever ends it.
+
+    The file's text names the holder: "pid 123".
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        handle.truncate(0)
+        handle.write(f"pid {os.getpid()}")
+        handle.flush()
+        yield True
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process holds the lock `path`. Looks without waiting and lets go at once."""
+    try:
+        with path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def nearest(word: object, known: Iterable[str]) -> str:
+    """What to add to a message about an unknown word: "; did you mean 'x'?", or the words that are known."""
+    known = [str(name) for name in known]
+    close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known)) or 'none'}"
+
+
+def one_line(text: object, limit: int = 300) -> str:
+    """`text` without line breaks, cut at `limit` characters."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= limit else line[: limit - 3] + "..."
