@@ -109,9 +109,9 @@ def write_json(path: Path, content: dict | list) -> None:
 
 @contextlib.contextmanager
 def lock(path: Path) -> Iterator[bool]:
-    """Holds `path` for one process, if it is free, and yields whether it is; it goes with the process, whatever ends it.
+    """Holds `path` for one process, if it is free, and yields whether it is.
 
-    The file's text names the holder: "pid 123".
+    The lock goes with the process, whatever ends it. The file's text names the holder: "pid 123".
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as handle:
