@@ -1,6 +1,5 @@
 """Ablation files, recipes and configurations: what they resolve to, and the one line that each fault gets."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -8,11 +7,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plugins.suite import catalog as spec
-from plugins.suite import jobs as inputs
+from plugins.suite import catalog, files, jobs
 from plugins.suite.errors import UserError
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 CONFIG = {"scale": "mini", "studies": ["toy"], "arms": "core", "seeds": [1], "data_root": None, "device": "cpu"}
 ABLATION = """
 title: A toy
@@ -21,7 +19,7 @@ task: translation
 baseline: w/o
 arms:
   w/o: {priority: core, set: {}}
-  "0010": {priority: core, set: {attention: {terms: "0010", kv_stride: 2}}}
+  "0010": {priority: core, set: {attention: {terms: "0010", spatial_range: 2}}}
   0010+dcn: {priority: extra, set: {attention: {terms: "0010"}, deformable: true}}
   again: {same_as: toy/0010}
 """
@@ -39,15 +37,23 @@ RECIPE = """
 engine: fairseq
 threads: 1
 data: {name: mini_translation, sentences: 100}
-model: {attention: {heads: 4}, width: 16}
-train: {updates: 3}
+model: {attention: {spatial_range: 4}, layers: 1, width: 16, ffn_width: 16, heads: 2, dropout: 0.1}
+train: {updates: 3, max_tokens: 100, lr: 0.01, warmup: 1, save_every: 3}
+measure: {tokens: 8}
+"""
+IMAGES = """
+engine: mmpretrain
+threads: 1
+data: {name: mini_shapes}
+model: {coatnet: {size: 0, image_size: 64}}
+train: {config: scratch.py, updates: 3, batch: 2, lr: 0.01, warmup: 1, log_every: 1, checkpoint_every: 1}
+measure: {height: 64, width: 64}
 """
 
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """A folder with one study; call it with other texts to replace its files."""
-    shutil.copytree(REPOSITORY / "workflow" / "schemas", tmp_path / "workflow" / "schemas")
     monkeypatch.chdir(tmp_path)
 
     def write(ablation: str = ABLATION, recipe: str = RECIPE, name: str = "toy") -> Path:
@@ -55,8 +61,9 @@ def toy(tmp_path, monkeypatch):
             (tmp_path / "experiments" / "toy" / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / f"experiments/toy/ablations/{name}.yaml").write_text(ablation)
         (tmp_path / "experiments/toy/configs/translation-mini.yaml").write_text(recipe)
-        spec._ablations.cache_clear()
-        spec.recipe.cache_clear()
+        (tmp_path / "experiments/toy/configs/classification-mini.yaml").write_text(IMAGES)
+        (tmp_path / "experiments/toy/configs/scratch.py").write_text("")
+        catalog.forget()
         return tmp_path
 
     write()
@@ -64,7 +71,7 @@ def toy(tmp_path, monkeypatch):
 
 
 def test_core_arms_and_seeds_become_runs(toy):
-    table = spec.runs_table(CONFIG | {"seeds": [1, 2]})
+    table = catalog.runs_table(CONFIG | {"seeds": [1, 2]})
     assert [(run.arm, run.seed) for run in table] == [
         ("w/o", 1),
         ("w/o", 2),
@@ -78,42 +85,40 @@ def test_core_arms_and_seeds_become_runs(toy):
 
 
 def test_seeds_as_the_command_line_gives_them(toy):
-    assert {run.seed for run in spec.runs_table(CONFIG | {"seeds": ["3", "4"]})} == {3, 4}
+    assert {run.seed for run in catalog.runs_table(CONFIG | {"seeds": ["3", "4"]})} == {3, 4}
 
 
 def test_arms_by_name_and_all(toy):
-    assert {run.arm for run in spec.runs_table(CONFIG | {"arms": ["00*"]})} == {"0010", "0010+dcn"}
-    assert len(spec.runs_table(CONFIG | {"arms": "all"})) == 4
-    assert {run.arm for run in spec.runs_table(CONFIG | {"arms": ["toy/w/o", "other/*"]})} == {"w/o"}
+    assert {run.arm for run in catalog.runs_table(CONFIG | {"arms": ["00*"]})} == {"0010", "0010+dcn"}
+    assert len(catalog.runs_table(CONFIG | {"arms": "all"})) == 4
+    assert {run.arm for run in catalog.runs_table(CONFIG | {"arms": ["toy/w/o"]})} == {"w/o"}
 
 
 def test_an_arm_is_merged_into_the_recipe(toy):
-    resolved = spec.resolve_metrics_path("results/runs/mini/toy/toy/0010/seed7/metrics.json")
-    assert resolved["model"] == {"attention": {"heads": 4, "terms": "0010", "kv_stride": 2}, "width": 16}
-    assert resolved["seed"] == 7 and resolved["arm"] == "0010" and resolved["train"] == {"updates": 3}
+    resolved = catalog.resolve_metrics_path("results/runs/mini/toy/toy/0010/seed7/metrics.json")
+    assert resolved["model"]["attention"] == {"spatial_range": 2, "terms": "0010"} and resolved["model"]["width"] == 16
+    assert resolved["seed"] == 7 and resolved["arm"] == "0010" and resolved["train"]["updates"] == 3
 
 
 def test_titles_notes_and_labels_do_not_change_the_digest(toy):
-    before = spec.digest(spec.resolve("mini", "toy", "toy", "0010", 1))
+    before = catalog.digest(catalog.resolve("mini", "toy", "toy", "0010", 1))
     toy(
         ABLATION.replace("A toy", "Another title").replace(
             "priority: core, set: {att", "priority: core, note: n, label: l, set: {att"
         )
     )
-    assert spec.digest(spec.resolve("mini", "toy", "toy", "0010", 1)) == before
-    toy(ABLATION.replace("kv_stride: 2", "kv_stride: 1"))
-    assert spec.digest(spec.resolve("mini", "toy", "toy", "0010", 1)) != before
+    assert catalog.digest(catalog.resolve("mini", "toy", "toy", "0010", 1)) == before
+    toy(ABLATION.replace("spatial_range: 2", "spatial_range: 1"))
+    assert catalog.digest(catalog.resolve("mini", "toy", "toy", "0010", 1)) != before
 
 
 def test_a_pretrained_arm_names_the_run_of_its_seed_and_scale(toy):
     toy(TRANSFER)
-    (Path("experiments/toy/configs/classification-mini.yaml")).write_text(RECIPE)
-    spec.recipe.cache_clear()
-    tuned, source = (spec.resolve("mini", "toy", "toy", arm, 3) for arm in ("tuned", "source"))
+    tuned, source = (catalog.resolve("mini", "toy", "toy", arm, 3) for arm in ("tuned", "source"))
     assert tuned["pretrained"] == "results/runs/mini/toy/toy/source/seed3/metrics.json"
-    assert spec.resolve_metrics_path(tuned["pretrained"]) == source and "pretrained" not in source
+    assert catalog.resolve_metrics_path(tuned["pretrained"]) == source and "pretrained" not in source
     toy(TRANSFER.replace(", pretrained: toy/source", ""))
-    assert spec.digest(spec.resolve("mini", "toy", "toy", "tuned", 3)) != spec.digest(tuned)
+    assert catalog.digest(catalog.resolve("mini", "toy", "toy", "tuned", 3)) != catalog.digest(tuned)
 
 
 def networks(words: dict) -> dict:
@@ -124,23 +129,24 @@ def networks(words: dict) -> dict:
 @pytest.mark.parametrize("scale", ["mini", "small", "paper"])
 def test_every_pretrained_arm_of_the_suite_has_the_network_of_its_start(monkeypatch, scale):
     monkeypatch.chdir(REPOSITORY)
-    spec._ablations.cache_clear()
-    spec.recipe.cache_clear()
-    pretrained = [tuned for _, _, tuned in spec.arm_specs("coatnet", scale) if "pretrained" in tuned]
+    pretrained = [tuned for _, _, tuned in catalog.arm_specs("coatnet", scale) if "pretrained" in tuned]
     assert len(pretrained) == 7
     for tuned in pretrained:
-        start = spec.resolve_metrics_path(tuned["pretrained"])
+        start = catalog.resolve_metrics_path(tuned["pretrained"])
         assert networks(start["model"]) == networks(tuned["model"])
         assert start["data"] != tuned["data"]
 
 
 FAULTS = {
-    "misspelt key": (ABLATION.replace("kv_stride", "kv_strid"), ["toy.yaml", "kv_strid", "did you mean 'kv_stride'"]),
+    "misspelt key": (
+        ABLATION.replace("spatial_range", "spatial_rang"),
+        ["toy.yaml", "spatial_rang", "did you mean 'spatial_range'"],
+    ),
     "unknown top key": (ABLATION.replace("title:", "titel:"), ["toy.yaml", "titel", "did you mean 'title'"]),
-    "wrong type": (ABLATION.replace("kv_stride: 2", "kv_stride: two"), ["toy.yaml", "kv_stride", "two"]),
-    "pattern 2010": (ABLATION.replace('terms: "0010", k', 'terms: "2010", k'), ["terms", "2010", "four bits"]),
-    "pattern 11": (ABLATION.replace('terms: "0010", k', 'terms: "11", k'), ["terms", "11", "four bits"]),
-    "pattern without quotes": (ABLATION.replace('terms: "0010", k', "terms: 1111, k"), ["terms", "1111", "four bits"]),
+    "wrong type": (ABLATION.replace("spatial_range: 2", "spatial_range: two"), ["toy.yaml", "spatial_range", "two"]),
+    "pattern 2010": (ABLATION.replace('terms: "0010", s', 'terms: "2010", s'), ["terms", "2010", "four bits"]),
+    "pattern 11": (ABLATION.replace('terms: "0010", s', 'terms: "11", s'), ["terms", "11", "four bits"]),
+    "pattern without quotes": (ABLATION.replace('terms: "0010", s', "terms: 1111, s"), ["terms", "1111", "four bits"]),
     "arm twice": (ABLATION + '  "0010": {priority: core, set: {}}\n', ["toy.yaml", "0010", "given twice"]),
     "arm without quotes": (ABLATION.replace('"0010":', "0011:"), ["toy.yaml", "quotes"]),
     "arms that share a folder": (ABLATION + "  w-o: {priority: core, set: {}}\n", ["w/o", "w-o", "rename"]),
@@ -151,14 +157,19 @@ FAULTS = {
     "pretrained on a same_as": (TRANSFER.replace("toy/source", "toy/again"), ["tuned.pretrained", "itself a same_as"]),
     "pretrained on itself": (TRANSFER.replace("toy/source", "toy/tuned"), ["tuned.pretrained", "itself pretrained"]),
     "pretrained translation": (
-        TRANSFER.replace("task: classification", "task: translation"),
+        TRANSFER.replace("task: classification", "task: translation").replace("train_fraction: 0.5", ""),
         ["tuned.pretrained", "task is translation", "only classification"],
     ),
     "pretrained same_as": (
         TRANSFER.replace("{same_as: toy/source}", "{same_as: toy/source, pretrained: toy/source}"),
-        ["again", "with `same_as` alone"],
+        ["arms.again.pretrained", "does not go with same_as"],
     ),
     "neither set nor same_as": (ABLATION.replace("again: {same_as: toy/0010}", "again: {}"), ["again"]),
+    "an arm that ends in a line break": (ABLATION + '  "a\\n": {priority: core, set: {}}\n', ["arms", "does not fit"]),
+    "an option of another task": (
+        ABLATION.replace("deformable: true", "coatnet: {size: 0}"),
+        ["arms.0010+dcn.set: 'coatnet' is an option of classification, not of translation"],
+    ),
     "not yaml": ("arms: [", ["toy.yaml", "not valid YAML"]),
     "a list": ("- 1\n", ["toy.yaml", "mapping"]),
     "an unsafe tag": ("title: !!python/object/apply:os.system [ls]\n", ["toy.yaml", "not valid YAML"]),
@@ -170,7 +181,7 @@ def test_a_faulty_ablation_is_one_line(toy, name):
     text, words = FAULTS[name]
     toy(text)
     with pytest.raises(UserError) as caught:
-        spec.runs_table(CONFIG)
+        catalog.runs_table(CONFIG)
     line = str(caught.value)
     assert "\n" not in line
     for word in words:
@@ -185,13 +196,18 @@ def test_a_faulty_ablation_is_one_line(toy, name):
         ({"studies": ["toi"]}, ["toi", "did you mean 'toy'"]),
         ({"sede": [1]}, ["sede", "did you mean 'seeds'"]),
         ({"seeds": "x"}, ["seeds"]),
-        ({"arms": ["nothing"]}, ["nothing", "selects no arm"]),
+        ({"arms": ["nothing"]}, ["arms: 'nothing' fits no arm"]),
+        ({"arms": ["toy/0010", "toy/00I0"]}, ["'toy/00I0' fits no arm; did you mean 'toy/0010'"]),
+        ({"seeds": 1}, ["seeds: 1 does not fit; it must be a list of (a whole number"]),
+        ({"seeds": ["\u00b2"]}, ["seeds.0: '\u00b2' does not fit"]),
+        ({"seeds": [1, 1]}, ["seeds: 1 is given twice"]),
+        ({"studies": ["toy/"]}, ["studies.0: 'toy/' does not fit", "small letters"]),
         ({"arms": [10]}, ["arms"]),
     ],
 )
 def test_a_faulty_configuration_is_one_line(toy, change, words):
     with pytest.raises(UserError) as caught:
-        spec.runs_table(CONFIG | change)
+        catalog.runs_table(CONFIG | change)
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value), str(caught.value)
@@ -202,7 +218,7 @@ def test_a_faulty_configuration_is_one_line(toy, change, words):
 )
 def test_a_path_that_is_no_run(toy, path):
     with pytest.raises(UserError, match="must be results/runs"):
-        spec.resolve_metrics_path(path)
+        catalog.resolve_metrics_path(path)
 
 
 VALUES = st.recursive(
@@ -217,9 +233,9 @@ VALUES = st.recursive(
 def test_any_text_gives_one_line_or_a_table(toy, text):
     folder = toy()
     (folder / "experiments/toy/ablations/toy.yaml").write_text(text, encoding="utf-8", errors="replace")
-    spec._ablations.cache_clear()
+    catalog.forget()
     try:
-        spec.runs_table(CONFIG)
+        catalog.runs_table(CONFIG)
     except UserError as error:
         assert str(error).strip()
 
@@ -228,45 +244,47 @@ def test_any_text_gives_one_line_or_a_table(toy, text):
 def test_every_ablation_of_the_suite_resolves(monkeypatch, scale):
     """All arms, and that the recipes that share a data set agree on it."""
     monkeypatch.chdir(REPOSITORY)
-    spec._ablations.cache_clear()
-    spec.recipe.cache_clear()
-    studies = spec.studies()
-    table = spec.runs_table(CONFIG | {"studies": studies, "arms": "all", "scale": scale})
-    resolved = [spec.resolve(scale, run.study, *run.home, 1) for run in table]
+    studies = catalog.studies()
+    table = catalog.runs_table(CONFIG | {"studies": studies, "arms": "all", "scale": scale})
+    resolved = [catalog.resolve(scale, run.study, *run.home, 1) for run in table]
     assert all(run["engine"] for run in resolved)
-    for folder in {spec.data_folder(run["data"]) for run in resolved}:
-        assert inputs.dataset_values(scale, folder, studies) is not None
+    for folder in {catalog.data_folder(run["data"]) for run in resolved}:
+        assert jobs.dataset_values(scale, folder, studies) is not None
 
 
 def test_the_paper_scale_has_every_language_pair(monkeypatch):
     monkeypatch.chdir(REPOSITORY)
-    config = spec.read_yaml(REPOSITORY / "experiments/config.yaml") | spec.read_yaml(
+    config = files.read_yaml(REPOSITORY / "experiments/config.yaml") | files.read_yaml(
         REPOSITORY / "experiments/paper.yaml"
     )
-    table = spec.runs_table(config | {"arms": "all"})
+    table = catalog.runs_table(config | {"arms": "all"})
     pairs = {
-        spec.data_folder(spec.resolve("paper", run.study, *run.home, 1)["data"]) for run in table if run.study == "muse"
+        catalog.data_folder(catalog.resolve("paper", run.study, *run.home, 1)["data"])
+        for run in table
+        if run.study == "muse"
     }
     assert pairs == {"iwslt14_de_en", "iwslt15_en_vi", "wmt14_en_de", "wmt14_en_fr"}
-    for folder in {spec.data_folder(spec.resolve("paper", run.study, *run.home, 1)["data"]) for run in table}:
-        assert inputs.dataset_sources("paper", folder, config["studies"])
+    for folder in {catalog.data_folder(catalog.resolve("paper", run.study, *run.home, 1)["data"]) for run in table}:
+        assert jobs.dataset_sources("paper", folder, config["studies"])
 
 
 def test_the_languages_or_the_seed_of_a_data_set_are_part_of_its_folder(toy):
-    assert spec.data_folder({"name": "mini_translation", "sentences": 100}) == "mini_translation"
-    assert spec.data_folder({"name": "mini_shapes", "seed": 2}) == "mini_shapes_2"
-    assert spec.data_folder({"name": "multi30k", "source": "de", "target": "en"}) == "multi30k_de_en"
+    assert catalog.data_folder({"name": "mini_translation", "sentences": 100}) == "mini_translation"
+    assert catalog.data_folder({"name": "mini_shapes", "seed": 2}) == "mini_shapes_2"
+    assert catalog.data_folder({"name": "multi30k", "source": "de", "target": "en"}) == "multi30k_de_en"
 
 
 def test_recipes_share_a_data_set_only_when_they_agree(toy):
     root = toy()
-    assert inputs.dataset_values("mini", "mini_translation", ["toy"]) == ["sentences=100"]
+    assert jobs.dataset_values("mini", "mini_translation", ["toy"]) == ["sentences=100"]
     other = root / "experiments/toy/configs/other-mini.yaml"
-    other.write_text(RECIPE.replace("sentences: 100", "sentences: 100, source: b, target: a"))
-    assert inputs.dataset_values("mini", "mini_translation", ["toy"]) == ["sentences=100"]
-    assert inputs.dataset_name("mini", "mini_translation_b_a", ["toy"]) == "mini_translation"
+    other.write_text(RECIPE.replace("sentences: 100", "sentences: 100, seed: 2"))
+    catalog.forget()
+    assert jobs.dataset_values("mini", "mini_translation", ["toy"]) == ["sentences=100"]
+    assert jobs.dataset_name("mini", "mini_translation_2", ["toy"]) == "mini_translation"
     other.write_text(RECIPE.replace("sentences: 100", "sentences: 99"))
+    catalog.forget()
     with pytest.raises(UserError, match=r"translation-mini\.yaml: data 'mini_translation' differs from .*other-mini"):
-        inputs.dataset_values("mini", "mini_translation", ["toy"])
+        jobs.dataset_values("mini", "mini_translation", ["toy"])
     with pytest.raises(UserError, match="no recipe of toy at scale mini has such data"):
-        inputs.dataset_sources("mini", "mini_translatoin", ["toy"])
+        jobs.dataset_sources("mini", "mini_translatoin", ["toy"])
