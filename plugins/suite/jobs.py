@@ -70,6 +70,12 @@ def study_files(study: str, folder: str) -> list[str]:
     return sorted(str(path) for path in (EXPERIMENTS / study / folder).glob("*.yaml"))
 
 
+def config_files(study: str) -> list[str]:
+    """The recipes of a study and the mmengine configs that they may start from, those that studies share too."""
+    folders = (EXPERIMENTS / study / "configs", EXPERIMENTS / "bases")
+    return sorted(str(path) for folder in folders for path in folder.glob("*") if path.suffix in (".yaml", ".py"))
+
+
 def picture_figures(study: str) -> list[str]:
     """The figures made of what the runs of a study leave in `pictures/`, as analysis/pictures.py names them."""
     names = set()

@@ -29,7 +29,7 @@ Mixed = Literal["cifar29", "resnet26", "resnet38", "resnet50", "swin_tiny", "swi
 
 def option(description: str, unit: str = "", **limits: Any) -> Any:
     """An option, which stays absent where no file gives it. Null is a value of its own, where the type has it."""
-    return described(description, None, unit, **limits)
+    return described(description, None, unit, True, **limits)
 
 
 class ImageAttention(Strict):

@@ -1,7 +1,7 @@
 """What each file of the suite holds, typed: from configuration and recipe to metrics and manifest.
 
 `parse(model, content, source)` is the way in; it raises the one-line `UserError`. Options of operators stand in
-`plugins/suite/options.py`. docs/experiments.md is made of these models: `python -m plugins.suite.reference`.
+`plugins/suite/options.py`. docs/experiments.md is made of these models: `python -m plugins.suite.document`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Scale = Literal["mini", "small", "paper"]
 Task = Literal["translation", "detection", "segmentation", "classification"]
 Engine = Literal["fairseq", "mmdet", "mmseg", "mmpretrain"]
 # Names of studies, ablations, recipes and data sets become folders and words of shell commands.
-Name = pattern("[a-z][a-z0-9_]{0,63}", "a name of at most 64 small letters, digits and _, a letter first")
+Name = pattern("[a-z][a-z0-9_]{0,63}", "a name of small letters, digits and _")
 ArmName = pattern(
     "[A-Za-z0-9][A-Za-z0-9+._/,-]{0,63}",
-    "a name of at most 64 letters, digits and + . _ / , -, a letter or digit first",
+    "a name of letters, digits and + . _ / , -",
 )
 ArmPath = pattern("[a-z][a-z0-9_]*/[A-Za-z0-9][A-Za-z0-9+._/,-]*", "<ablation>/<arm>")
 RecipeName = pattern(
@@ -480,18 +480,21 @@ class MetricsData(Strict):
     generator: Hex = described("digest of the sources, parameters and versions that made it")
 
 
+Commit = pattern("[0-9a-f]+|unknown", "a commit or unknown")
+
+
 class Provenance(Strict):
     """Where and of what a result was made."""
 
-    commit: Hex | None = described("git commit, or null outside a repository")
-    dirty: bool | None = described("whether tracked files differed from it")
+    commit: Commit = described("git commit, or unknown")
+    dirty: bool = described("whether a file that the run used differs from it")
     sources_sha256: Hex = described("digest of the files that decide the numbers")
     sources: list[str] = described("those files")
     spec_sha256: Hex = described("digest of the resolved run")
     versions: dict[str, str] = described("of Python and packages")
     device: str = described("processor or GPU")
-    cpu_flags: str | list[str] = described("of the processor")
-    instruction_sets: dict[str, str | None] = described("what torch and oneDNN use of them")
+    cpu_flags: list[str] = described("instruction sets of the processor")
+    instruction_sets: dict[str, str] = described("those that torch and oneDNN use")
     blas: str = described("the library of matrix products")
     threads: int = described("processor threads", ge=1)
     started: str = described("time")
@@ -520,6 +523,7 @@ class Metrics(Strict):
     settings: dict[str, Any] = described("settings that matter to a reader")
     items: Items = described("the per-item results")
     data: MetricsData = described("the data")
+    pretrained: dict[str, Any] = absent("the run whose weights this one started from, and their SHA-256")
     provenance: Provenance = described("where and of what it was made")
 
     @model_validator(mode="after")

@@ -48,14 +48,20 @@ def keys_of(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def described(description: str, default: Any = ..., unit: str = "", **options: Any) -> Any:
-    """A field with its words. `unit`: of the number; `options`: of pydantic's `Field`."""
-    return Field(default, description=description, json_schema_extra={"unit": unit} if unit else None, **options)
+def described(description: str, default: Any = ..., unit: str = "", optional: bool = False, **limits: Any) -> Any:
+    """A field with its words. `unit`: of the number; `optional`: it stays absent, there is no default to fill in."""
+    extra = {"unit": unit, "optional": optional}
+    return Field(default, description=description, json_schema_extra=extra, **limits)
 
 
-def absent(description: str, unit: str = "", **options: Any) -> Any:
-    """A field that stays out of a resolved run where no file gives it: there is no default to fill in."""
-    return described(description, None, unit, exclude_if=lambda value: value is None, **options)
+def absent(description: str, unit: str = "", **limits: Any) -> Any:
+    """A field that stays out of a resolved run where no file gives it."""
+    return described(description, None, unit, True, exclude_if=lambda value: value is None, **limits)
+
+
+def is_optional(field: FieldInfo) -> bool:
+    """Whether a field stays absent where no file gives it."""
+    return bool((field.json_schema_extra or {}).get("optional"))
 
 
 def unique(items: list) -> list:
@@ -154,7 +160,7 @@ def _place(model: type[BaseModel], location: tuple) -> tuple[list, FieldInfo | N
     keys: list = []
     field, annotation = None, model
     for part in location:
-        inside = next((m for m in _models(annotation) if part in keys_of(m)), None)
+        inside = next((m for m in models_in(annotation) if part in keys_of(m)), None)
         if inside is not None:
             field = next(f for name, f in inside.model_fields.items() if part in (name, f.alias))
             keys, annotation = [*keys, part], field.annotation
@@ -167,12 +173,12 @@ def _parts(annotation: Any) -> tuple:
     return typing.get_args(annotation)
 
 
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     """The models that an annotation holds, in whatever lists, mappings and unions."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in _parts(annotation):
-        yield from _models(part)
+        yield from models_in(part)
 
 
 def _origins(annotation: Any) -> set:
@@ -219,9 +225,9 @@ def _kind(annotation: Any, metadata: list = ()) -> str:
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_kind(part) for part in parts)
     if origin in (list, tuple):
-        return f"a list of ({_kind(parts[0])})"
+        return f"a list, each {_kind(parts[0])}"
     if origin is dict:
-        return f"a mapping of names to ({_kind(parts[1])})"
+        return f"a mapping, each value {_kind(parts[1])}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "a mapping"
     return WORDS.get(annotation, "any value")
