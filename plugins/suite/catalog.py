@@ -15,7 +15,7 @@ import fnmatch
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -134,7 +134,11 @@ def _ablations(_folder_: Path, study: str) -> dict[str, Ablation]:
     for name, path in paths.items():
         _check_name(path, name)
         contents[name] = read_yaml(path)
-    checked = {name: _ablation(_with_like(contents, name, path), path) for name, path in paths.items()}
+    checked: dict[str, Ablation] = {}
+    # Those that others are like go first, so that a fault is told of the file that has it.
+    for name in sorted(paths, key=lambda name: len(_likes(contents, name, paths[name]))):
+        checked[name] = _ablation(_with_like(contents, name, paths[name]), paths[name])
+    checked = {name: checked[name] for name in paths}
     for name, ablation in checked.items():
         for arm in ablation.arms:
             _home(checked, name, arm, paths[name])
@@ -142,15 +146,23 @@ def _ablations(_folder_: Path, study: str) -> dict[str, Ablation]:
     return checked
 
 
-def _with_like(contents: dict[str, dict], name: str, path: Path, chain: tuple[str, ...] = ()) -> dict:
+def _likes(contents: dict[str, dict], name: str, path: Path) -> list[str]:
+    """The ablations that an ablation is `like`, one behind the other."""
+    chain = [name]
+    while "like" in contents[chain[-1]]:
+        here = path.with_name(f"{chain[-1]}.yaml")
+        chain.append(_known_like(contents[chain[-1]]["like"], contents, chain, here))
+    return chain[1:]
+
+
+def _with_like(contents: dict[str, dict], name: str, path: Path) -> dict:
     """The content of an ablation file laid over that of the ablation it is `like`, if it is like one."""
     content = contents[name]
     if "like" not in content:
         if "every_arm" in content:
             raise UserError(f"{path}: every_arm: goes with `like` alone; put it into the arms")
         return content
-    like = _known_like(content["like"], contents, (*chain, name), path)
-    base = _with_like(contents, like, path.with_name(f"{like}.yaml"), (*chain, name))
+    base = _with_like(contents, content["like"], path.with_name(f"{content['like']}.yaml"))
     kept = {key: value for key, value in (base | content).items() if value is not None and key not in PARTS}
     return kept | {"arms": _arms_like(base.get("arms"), content, path)}
 
@@ -159,7 +171,7 @@ def _with_like(contents: dict[str, dict], name: str, path: Path, chain: tuple[st
 PARTS = ("like", "every_arm", "arms")
 
 
-def _known_like(like: Any, known: Mapping, chain: tuple[str, ...], path: Path) -> str:
+def _known_like(like: Any, known: Iterable[str], chain: Iterable[str], path: Path) -> str:
     if not isinstance(like, str) or like not in known:
         raise UserError(f"{path}: like: there is no {like!r}{nearest(like, known)}")
     if like in chain:
@@ -287,6 +299,7 @@ def runs_table(config: dict) -> list[Run]:
             for arm, body in ablation.arms.items():
                 place = _home(known, name, arm, path)
                 if _wanted(name, arm, _priority(known, place, body), settings.arms):
+                    resolve(settings.scale, study, *place, settings.seeds[0])  # for its faults
                     label = body.label or arm
                     table += [Run(settings.scale, study, name, arm, s, label, place) for s in settings.seeds]
     _check_patterns(settings)
@@ -379,9 +392,9 @@ def _recipe_file(study: str, stem: str) -> Path:
 
 
 @cache
-def _recipe(_root: Path, study: str, stem: str) -> dict:
+def _recipe(_root: Path, study: str, stem: str, chain: tuple[str, ...] = ()) -> dict:
     path = _recipe_file(study, stem)
-    content = _recipe_content(study, stem)
+    content = _recipe_content(study, stem, chain)
     engine = content.get("engine")
     if not isinstance(engine, str) or engine not in schema.RECIPES:
         parse(schema.Recipe, {key: content[key] for key in schema.Recipe.model_fields if key in content}, path)
@@ -394,7 +407,7 @@ def _recipe(_root: Path, study: str, stem: str) -> dict:
     return content
 
 
-def _recipe_content(study: str, stem: str, chain: tuple[str, ...] = ()) -> dict:
+def _recipe_content(study: str, stem: str, chain: tuple[str, ...]) -> dict:
     """A recipe's file laid over the recipe that it is `like`: mappings key by key, `data` whole."""
     path = _recipe_file(study, stem)
     content = read_yaml(path)
@@ -403,11 +416,12 @@ def _recipe_content(study: str, stem: str, chain: tuple[str, ...] = ()) -> dict:
     like = parse(schema.RecipeLike, {"like": content.pop("like")}, path).like
     other, _, name = like.rpartition("/")
     other = other or study
+    chain = (*chain, f"{study}/{stem}")
     have = {f"{other}/{entry.stem}" for entry in (EXPERIMENTS / other / "configs").glob("*.yaml")}
-    _known_like(f"{other}/{name}", have, (*chain, f"{study}/{stem}"), path)
-    base = _recipe_content(other, name, (*chain, f"{study}/{stem}"))
+    _known_like(f"{other}/{name}", have, chain, path)
+    base = copy.deepcopy(_recipe(EXPERIMENTS.absolute(), other, name, chain))
     if "data" in content:
-        base.pop("data", None)
+        del base["data"]
     return merge(base, content)
 
 
@@ -471,7 +485,8 @@ def _resolved(_root: Path, scale: str, study: str, ablation: str, arm_slug: str,
     start = _pretraining(known, ablation, arm, path)
     if start:
         spec["pretrained"] = Run(scale, study, *start, seed, label=start[1], home=start).metrics
-    return completed(identity | {"task": known[ablation].task} | spec, f"{path}: arms.{arm} at {scale}")
+    source = f"{path}: arms.{arm} on {known[ablation].recipe_name}-{scale}.yaml"
+    return completed(identity | {"task": known[ablation].task} | spec, source)
 
 
 def completed(spec: dict, source: str = "spec") -> dict:
@@ -480,7 +495,7 @@ def completed(spec: dict, source: str = "spec") -> dict:
     Options of `model` stay as they are given; `pretrained` and keys without a default stay absent.
     """
     engine = spec.get("engine")
-    if engine not in schema.SPECS:
+    if not isinstance(engine, str) or engine not in schema.SPECS:
         raise UserError(f"{source}: engine: {engine!r} is not allowed{nearest(engine, schema.SPECS)}")
     checked = parse(schema.SPECS[engine], spec, source)
     content = checked.model_dump() | {"model": checked.model.model_dump(exclude_unset=True)}

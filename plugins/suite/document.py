@@ -32,8 +32,8 @@ PARTS = (
     (
         "Ablation",
         "With `like`, keys and arms of the other ablation are taken over. `every_arm` is laid over each of its arms,\n"
-        "and what the file itself says over both: a key takes the other's place, null drops it, `set` is merged key by\n"
-        "key. In `set` a size may be a multiple of the recipe's, such as `x2`.",
+        "and what the file itself says over both: a key takes the other's place, null drops it, `set` is merged\n"
+        "key by key. In `set` a size may be a multiple of the recipe's, such as `x2`.",
         schema.Ablation,
     ),
     ("Options of translation", "Keys of `set` in an arm and of `model` in a recipe.", options.TranslationArm),

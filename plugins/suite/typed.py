@@ -136,15 +136,15 @@ def _line(model: type[BaseModel], error: Mapping, at: tuple[str, ...]) -> str:
         return f"{_dotted(keys[:-1])}key '{keys[-1]}' is missing"
     if "text" in context:
         return f"{_dotted([*keys, *filter(None, [context.get('key')])])}{one_line(context['text'])}"
-    value = error["input"]
-    shown = one_line(repr(value), 60)
-    choices = list(_choices(field.annotation)) if field else []
-    if error["type"] == "literal_error" and choices:
-        return f"{_dotted(keys)}{shown} is not allowed{nearest(value, choices)}"
+    shown = one_line(repr(error["input"]), 60)
     if field is None:
         return f"{_dotted(keys)}{shown} does not fit; {one_line(error['msg'], 120)}"
-    hint = "; write it as 0.001 or 1.0e-3, without quotes" if "number" in rule_of(field) and _is_number(value) else ""
-    return f"{_dotted(keys)}{shown} does not fit; it must be {rule_of(field)}: {field.description}{hint}"
+    rule, choices = rule_of(field), list(_choices(field.annotation))
+    if error["type"] == "literal_error" and " or " not in rule:
+        return f"{_dotted(keys)}{shown} is not allowed{nearest(error['input'], choices)}"
+    rate = "a number" in rule and _is_number(error["input"])
+    hint = "; write a rate as 0.001 or 1.0e-3, without quotes" if rate else ""
+    return f"{_dotted(keys)}{shown} does not fit; it must be {rule}: {field.description}{hint}"
 
 
 def _is_number(value: Any) -> bool:

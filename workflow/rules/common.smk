@@ -34,6 +34,9 @@ def figures_of(study):
     return figures
 
 
+# snakemake itself reads a configuration's last of two equal keys; here that is a fault.
+for path in workflow.configfiles:
+    or_one_line(files.read_yaml, Path(path))
 RUNS = or_one_line(catalog.runs_table, config)
 SCALE = config["scale"]
 STUDIES = config["studies"]

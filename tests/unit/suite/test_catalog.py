@@ -3,26 +3,13 @@
 from pathlib import Path
 
 import pytest
-import yaml
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from plugins.suite import catalog, files, jobs
 from plugins.suite.errors import UserError
+from tests.unit.suite.conftest import ABLATION, RECIPE
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CONFIG = {"scale": "mini", "studies": ["toy"], "arms": "core", "seeds": [1], "data_root": None, "device": "cpu"}
-ABLATION = """
-title: A toy
-paper: Table 0
-task: translation
-baseline: w/o
-arms:
-  w/o: {priority: core, set: {}}
-  "0010": {priority: core, set: {attention: {terms: "0010", spatial_range: 2}}}
-  0010+dcn: {priority: extra, set: {attention: {terms: "0010"}, deformable: true}}
-  again: {same_as: toy/0010}
-"""
 TRANSFER = """
 title: A toy
 paper: Table 0
@@ -33,41 +20,6 @@ arms:
   tuned: {priority: core, pretrained: toy/source, set: {train_fraction: 0.5}}
   again: {same_as: toy/source}
 """
-RECIPE = """
-engine: fairseq
-threads: 1
-data: {name: mini_translation, sentences: 100}
-model: {attention: {spatial_range: 4}, layers: 1, width: 16, ffn_width: 16, heads: 2, dropout: 0.1}
-train: {updates: 3, max_tokens: 100, lr: 0.01, warmup: 1, save_every: 3}
-measure: {tokens: 8}
-"""
-IMAGES = """
-engine: mmpretrain
-threads: 1
-data: {name: mini_shapes}
-model: {coatnet: {size: 0, image_size: 64}}
-train: {config: scratch.py, updates: 3, batch: 2, lr: 0.01, warmup: 1, log_every: 1, checkpoint_every: 1}
-measure: {height: 64, width: 64}
-"""
-
-
-@pytest.fixture
-def toy(tmp_path, monkeypatch):
-    """A folder with one study; call it with other texts to replace its files."""
-    monkeypatch.chdir(tmp_path)
-
-    def write(ablation: str = ABLATION, recipe: str = RECIPE, name: str = "toy") -> Path:
-        for folder in ("ablations", "configs"):
-            (tmp_path / "experiments" / "toy" / folder).mkdir(parents=True, exist_ok=True)
-        (tmp_path / f"experiments/toy/ablations/{name}.yaml").write_text(ablation)
-        (tmp_path / "experiments/toy/configs/translation-mini.yaml").write_text(recipe)
-        (tmp_path / "experiments/toy/configs/classification-mini.yaml").write_text(IMAGES)
-        (tmp_path / "experiments/toy/configs/scratch.py").write_text("")
-        catalog.forget()
-        return tmp_path
-
-    write()
-    return write
 
 
 def test_core_arms_and_seeds_become_runs(toy):
@@ -102,22 +54,23 @@ def test_an_arm_is_merged_into_the_recipe(toy):
 
 def test_titles_notes_and_labels_do_not_change_the_digest(toy):
     before = catalog.digest(catalog.resolve("mini", "toy", "toy", "0010", 1))
-    toy(
+    toy.write(
+        "ablations/toy.yaml",
         ABLATION.replace("A toy", "Another title").replace(
             "priority: core, set: {att", "priority: core, note: n, label: l, set: {att"
-        )
+        ),
     )
     assert catalog.digest(catalog.resolve("mini", "toy", "toy", "0010", 1)) == before
-    toy(ABLATION.replace("spatial_range: 2", "spatial_range: 1"))
+    toy.write("ablations/toy.yaml", ABLATION.replace("spatial_range: 2", "spatial_range: 1"))
     assert catalog.digest(catalog.resolve("mini", "toy", "toy", "0010", 1)) != before
 
 
 def test_a_pretrained_arm_names_the_run_of_its_seed_and_scale(toy):
-    toy(TRANSFER)
+    toy.write("ablations/toy.yaml", TRANSFER)
     tuned, source = (catalog.resolve("mini", "toy", "toy", arm, 3) for arm in ("tuned", "source"))
     assert tuned["pretrained"] == "results/runs/mini/toy/toy/source/seed3/metrics.json"
     assert catalog.resolve_metrics_path(tuned["pretrained"]) == source and "pretrained" not in source
-    toy(TRANSFER.replace(", pretrained: toy/source", ""))
+    toy.write("ablations/toy.yaml", TRANSFER.replace(", pretrained: toy/source", ""))
     assert catalog.digest(catalog.resolve("mini", "toy", "toy", "tuned", 3)) != catalog.digest(tuned)
 
 
@@ -179,7 +132,7 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_faulty_ablation_is_one_line(toy, name):
     text, words = FAULTS[name]
-    toy(text)
+    toy.write("ablations/toy.yaml", text)
     with pytest.raises(UserError) as caught:
         catalog.runs_table(CONFIG)
     line = str(caught.value)
@@ -198,7 +151,7 @@ def test_a_faulty_ablation_is_one_line(toy, name):
         ({"seeds": "x"}, ["seeds"]),
         ({"arms": ["nothing"]}, ["arms: 'nothing' fits no arm"]),
         ({"arms": ["toy/0010", "toy/00I0"]}, ["'toy/00I0' fits no arm; did you mean 'toy/0010'"]),
-        ({"seeds": 1}, ["seeds: 1 does not fit; it must be a list of (a whole number"]),
+        ({"seeds": 1}, ["seeds: 1 does not fit; it must be a list, each a whole number"]),
         ({"seeds": ["\u00b2"]}, ["seeds.0: '\u00b2' does not fit"]),
         ({"seeds": [1, 1]}, ["seeds: 1 is given twice"]),
         ({"studies": ["toy/"]}, ["studies.0: 'toy/' does not fit", "small letters"]),
@@ -219,25 +172,6 @@ def test_a_faulty_configuration_is_one_line(toy, change, words):
 def test_a_path_that_is_no_run(toy, path):
     with pytest.raises(UserError, match="must be results/runs"):
         catalog.resolve_metrics_path(path)
-
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.text(max_size=200) | VALUES.map(yaml.safe_dump))
-def test_any_text_gives_one_line_or_a_table(toy, text):
-    folder = toy()
-    (folder / "experiments/toy/ablations/toy.yaml").write_text(text, encoding="utf-8", errors="replace")
-    catalog.forget()
-    try:
-        catalog.runs_table(CONFIG)
-    except UserError as error:
-        assert str(error).strip()
 
 
 @pytest.mark.parametrize("scale", ["mini", "small", "paper"])
@@ -275,16 +209,44 @@ def test_the_languages_or_the_seed_of_a_data_set_are_part_of_its_folder(toy):
 
 
 def test_recipes_share_a_data_set_only_when_they_agree(toy):
-    root = toy()
     assert jobs.dataset_values("mini", "mini_translation", ["toy"]) == ["sentences=100"]
-    other = root / "experiments/toy/configs/other-mini.yaml"
-    other.write_text(RECIPE.replace("sentences: 100", "sentences: 100, seed: 2"))
-    catalog.forget()
+    toy.write("configs/other-mini.yaml", RECIPE.replace("sentences: 100", "sentences: 100, seed: 2"))
     assert jobs.dataset_values("mini", "mini_translation", ["toy"]) == ["sentences=100"]
     assert jobs.dataset_name("mini", "mini_translation_2", ["toy"]) == "mini_translation"
-    other.write_text(RECIPE.replace("sentences: 100", "sentences: 99"))
-    catalog.forget()
+    toy.write("configs/other-mini.yaml", RECIPE.replace("sentences: 100", "sentences: 99"))
     with pytest.raises(UserError, match=r"translation-mini\.yaml: data 'mini_translation' differs from .*other-mini"):
         jobs.dataset_values("mini", "mini_translation", ["toy"])
     with pytest.raises(UserError, match="no recipe of toy at scale mini has such data"):
         jobs.dataset_sources("mini", "mini_translatoin", ["toy"])
+
+
+def test_a_study_folder_whose_name_a_shell_would_read_is_refused(toy):
+    (toy.root / "experiments" / "`touch x`" / "ablations").mkdir(parents=True)
+    with pytest.raises(UserError, match="must be named in at most 64 small letters"):
+        catalog.studies()
+
+
+def test_every_study_of_the_suite_says_what_it_is(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    for name in catalog.studies():
+        study = catalog.study(name)
+        assert "arXiv" in study.paper and {"tradeoff", "differences"} <= set(study.figures)
+        assert {ablation.task for ablation in catalog.ablations(name).values()} == set(study.metric)
+
+
+def test_a_run_is_resolved_once_a_process_and_each_caller_gets_its_own(toy, monkeypatch):
+    first = catalog.resolve("mini", "toy", "toy", "w/o", 1)
+    first["train"]["updates"] = 0
+    monkeypatch.setattr(catalog, "read_yaml", lambda path: pytest.fail(f"{path} is read again"))
+    assert catalog.resolve("mini", "toy", "toy", "w-o", 1)["train"]["updates"] == 3
+
+
+def test_a_resolved_run_holds_every_default_and_no_key_that_is_off(toy):
+    resolved = catalog.resolve("mini", "toy", "toy", "w/o", 1)
+    assert list(resolved)[:6] == ["scale", "study", "ablation", "arm", "seed", "task"] and "pretrained" not in resolved
+    assert resolved["train"]["adam_betas"] == [0.9, 0.98] and resolved["train"]["lr_period"] is None
+    assert resolved["evaluate"] == {
+        "split": "test", "beam": 5, "lenpen": 1.0, "averaged_checkpoints": 1, "max_tokens": 4000,
+    }  # fmt: skip
+    assert resolved["measure"] == {"tokens": 8, "batch": 1}
+    assert catalog.completed(resolved) == resolved
