@@ -65,8 +65,18 @@ def slug(arm: str) -> str:
 
 def forget() -> None:
     """Drops what was read: the next look reads the files again."""
-    for cached in (_study, _ablations, _recipe, _resolved, _dataset_defaults):
+    for cached in (_content, _study, _ablations, _recipe, _resolved, _dataset_defaults):
         cached.cache_clear()
+
+
+@cache
+def _content(path: Path) -> dict:
+    """A YAML file, read once a process; nobody may change what is returned. `path` is absolute: see `_read`."""
+    return read_yaml(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _read(path: Path) -> dict:
+    return _content(path.absolute())
 
 
 def merge(base: dict, change: dict) -> dict:
@@ -95,13 +105,15 @@ def studies() -> list[str]:
 
 def study(name: str) -> Study:
     """What a study says of itself in study.yaml."""
-    return _study(_folder(name).absolute(), name)
+    _check_study(name)
+    return _study(EXPERIMENTS.absolute(), name)
 
 
+# The caches' first argument tells one folder of studies from another; files are named by their relative paths.
 @cache
-def _study(_folder_: Path, name: str) -> Study:
+def _study(_root: Path, name: str) -> Study:
     path = EXPERIMENTS / name / "study.yaml"
-    return parse(Study, read_yaml(path), path)
+    return parse(Study, _read(path), path)
 
 
 def ablations(study: str) -> dict[str, Ablation]:
@@ -109,14 +121,14 @@ def ablations(study: str) -> dict[str, Ablation]:
 
     Each arm's `set` is in the types of its task's options. UserError for the first fault of any of them.
     """
-    return _ablations(_folder(study).absolute(), study)
+    _check_study(study)
+    return _ablations(EXPERIMENTS.absolute(), study)
 
 
-def _folder(study: str) -> Path:
-    """The folder of a study, which must be there."""
+def _check_study(study: str) -> None:
+    """UserError unless there is such a study."""
     if not NAME.fullmatch(study) or not (EXPERIMENTS / study / "ablations").is_dir():
         raise UserError(f"{EXPERIMENTS}: no study {study!r}{nearest(study, studies())}")
-    return EXPERIMENTS / study
 
 
 def _check_name(path: Path, name: str) -> None:
@@ -125,7 +137,7 @@ def _check_name(path: Path, name: str) -> None:
 
 
 @cache
-def _ablations(_folder_: Path, study: str) -> dict[str, Ablation]:
+def _ablations(_root: Path, study: str) -> dict[str, Ablation]:
     folder = EXPERIMENTS / study / "ablations"
     paths = {path.stem: path for path in sorted(folder.glob("*.yaml")) if not path.name.startswith(".")}
     if not paths:
@@ -133,7 +145,7 @@ def _ablations(_folder_: Path, study: str) -> dict[str, Ablation]:
     contents: dict[str, dict] = {}
     for name, path in paths.items():
         _check_name(path, name)
-        contents[name] = read_yaml(path)
+        contents[name] = _read(path)
     checked: dict[str, Ablation] = {}
     # Those that others are like go first, so that a fault is told of the file that has it.
     for name in sorted(paths, key=lambda name: len(_likes(contents, name, paths[name]))):
@@ -378,13 +390,13 @@ def recipe(study: str, name: str, scale: str) -> dict:
         raise UserError(
             f"{path}: study '{study}' has no recipe for scale '{scale}' (it has: {', '.join(have) or 'none'})"
         )
-    return _recipe(EXPERIMENTS.absolute(), study, f"{name}-{scale}")
+    return copy.deepcopy(_recipe(EXPERIMENTS.absolute(), study, f"{name}-{scale}"))
 
 
 def recipes(study: str, scale: str) -> dict[str, dict]:
     """All recipes of a study at a scale, by file."""
     paths = sorted((EXPERIMENTS / study / "configs").glob(f"*-{scale}.yaml"))
-    return {str(path): _recipe(EXPERIMENTS.absolute(), study, path.stem) for path in paths}
+    return {str(path): copy.deepcopy(_recipe(EXPERIMENTS.absolute(), study, path.stem)) for path in paths}
 
 
 def _recipe_file(study: str, stem: str) -> Path:
@@ -410,19 +422,19 @@ def _recipe(_root: Path, study: str, stem: str, chain: tuple[str, ...] = ()) -> 
 def _recipe_content(study: str, stem: str, chain: tuple[str, ...]) -> dict:
     """A recipe's file laid over the recipe that it is `like`: mappings key by key, `data` whole."""
     path = _recipe_file(study, stem)
-    content = read_yaml(path)
+    content = _read(path)
     if "like" not in content:
         return content
-    like = parse(schema.RecipeLike, {"like": content.pop("like")}, path).like
+    like = parse(schema.RecipeLike, {"like": content["like"]}, path).like
     other, _, name = like.rpartition("/")
     other = other or study
     chain = (*chain, f"{study}/{stem}")
     have = {f"{other}/{entry.stem}" for entry in (EXPERIMENTS / other / "configs").glob("*.yaml")}
     _known_like(f"{other}/{name}", have, chain, path)
-    base = copy.deepcopy(_recipe(EXPERIMENTS.absolute(), other, name, chain))
+    base = dict(_recipe(EXPERIMENTS.absolute(), other, name, chain))
     if "data" in content:
         del base["data"]
-    return merge(base, content)
+    return merge(base, {key: value for key, value in content.items() if key != "like"})
 
 
 def data_folder(data: dict) -> str:
@@ -479,7 +491,7 @@ def _resolved(_root: Path, scale: str, study: str, ablation: str, arm_slug: str,
     arm = next((name for name in arms if slug(name) == arm_slug), None)
     if arm is None:
         raise UserError(f"{path}: no arm '{arm_slug}'{nearest(arm_slug, arms)}")
-    spec = copy.deepcopy(recipe(study, known[ablation].recipe_name, scale))
+    spec = recipe(study, known[ablation].recipe_name, scale)
     spec["model"] = merge(spec.get("model", {}), arms[arm].set or {})
     identity = {"scale": scale, "study": study, "ablation": ablation, "arm": arm, "seed": seed}
     start = _pretraining(known, ablation, arm, path)
@@ -518,7 +530,7 @@ def model_entries(study: str) -> list[dict]:
     path = EXPERIMENTS / study / "models.yaml"
     if not path.is_file():
         return []
-    entries = parse(schema.Models, read_yaml(path), path).models
+    entries = parse(schema.Models, _read(path), path).models
     for place, entry in enumerate(entries):
         if entry.set is not None:
             entry.set = _checked_set(entry.task, entry.set, path, ("models", str(place), "set"))
@@ -531,7 +543,7 @@ def model_specs(study: str) -> list[tuple[dict, dict]]:
     for entry in model_entries(study):
         if "set" not in entry:
             continue
-        spec = copy.deepcopy(recipe(study, entry.get("recipe", entry["task"]), "paper"))
+        spec = recipe(study, entry.get("recipe", entry["task"]), "paper")
         spec["model"] = merge(spec.get("model", {}), entry["set"])
         spec["measure"] = merge(spec["measure"], entry.get("measure", {}))
         spec["train"] = merge(spec["train"], entry.get("train", {}))

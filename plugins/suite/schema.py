@@ -12,9 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from plugins.suite import options
-from plugins.suite.typed import Strict, absent, described, fault, parse, pattern, unique
-
-__all__ = ["parse"]
+from plugins.suite.typed import Strict, absent, described, fault, pattern, unique
+from plugins.suite.typed import parse as parse
 
 Scale = Literal["mini", "small", "paper"]
 Task = Literal["translation", "detection", "segmentation", "classification"]

@@ -72,9 +72,9 @@ def unique(items: list) -> list:
     return items
 
 
-def pattern(text: str, words: str) -> Any:
-    """Text that fits a pattern to its very end; `words` say what that is."""
-    return Annotated[str, StringConstraints(pattern=rf"\A(?:{text})\z", strict=True), words]
+def pattern(text: str, rule: str) -> Any:
+    """Text that fits a pattern to its very end; `rule` says in words what that is."""
+    return Annotated[str, StringConstraints(pattern=rf"\A(?:{text})\z", strict=True), rule]
 
 
 def fault(key: str, text: str) -> PydanticCustomError:
@@ -214,9 +214,9 @@ def _limits(metadata: list) -> Iterator[str]:
 
 
 def _kind(annotation: Any, metadata: list = ()) -> str:
-    words = next((part for part in metadata if isinstance(part, str)), None)
-    if words:
-        return words
+    rule = next((part for part in metadata if isinstance(part, str)), None)
+    if rule:
+        return rule
     origin, parts = typing.get_origin(annotation), _parts(annotation)
     if origin is Annotated:
         return ", ".join([_kind(parts[0], list(parts[1:])), *_limits(_flat(parts[1:]))])

@@ -212,7 +212,7 @@ def test_a_clone_draws_the_published_figures_without_training(finished, fresh):
 
 
 @pytest.mark.parametrize(
-    ("config", "words"),
+    ("config", "expected"),
     [
         (("studies=[mus]",), "did you mean 'muse'"),
         (("seeds=1",), "seeds: 1 does not fit; it must be a list"),
@@ -222,12 +222,12 @@ def test_a_clone_draws_the_published_figures_without_training(finished, fresh):
         (("scale=small", "studies=[muse]"), "no recipe for scale 'small'"),
     ],
 )
-def test_a_wrong_word_on_the_command_line_is_one_line(fresh, config, words):
+def test_a_wrong_word_on_the_command_line_is_one_line(fresh, config, expected):
     (fresh.root / "experiments/muse/configs/translation-small.yaml").unlink()
     done = fresh.snakemake("-n", config=config)
     assert done.returncode != 0
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert len(errors) == 1 and words in errors[0] and "Traceback" not in done.stderr
+    assert len(errors) == 1 and expected in errors[0] and "Traceback" not in done.stderr
 
 
 def test_data_that_is_not_there_is_one_line(fresh):

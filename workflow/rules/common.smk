@@ -152,5 +152,5 @@ def show_gaps():
 
 def analyse(module, **options):
     """`python -m analysis.<module>` with these options; what it prints goes where snakemake's output goes."""
-    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
-    subprocess.run([sys.executable, "-m", f"analysis.{module}", *words], check=False)
+    arguments = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
+    subprocess.run([sys.executable, "-m", f"analysis.{module}", *arguments], check=False)

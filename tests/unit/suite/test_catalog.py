@@ -74,9 +74,9 @@ def test_a_pretrained_arm_names_the_run_of_its_seed_and_scale(toy):
     assert catalog.digest(catalog.resolve("mini", "toy", "toy", "tuned", 3)) != catalog.digest(tuned)
 
 
-def networks(words: dict) -> dict:
-    """The words of a CoAtNet that decide its weights but for the size of their tables."""
-    return {key: value for key, value in words["coatnet"].items() if key != "image_size"}
+def networks(options: dict) -> dict:
+    """The options of a CoAtNet that decide its weights but for the size of their tables."""
+    return {key: value for key, value in options["coatnet"].items() if key != "image_size"}
 
 
 @pytest.mark.parametrize("scale", ["mini", "small", "paper"])
@@ -131,18 +131,18 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_faulty_ablation_is_one_line(toy, name):
-    text, words = FAULTS[name]
+    text, expected = FAULTS[name]
     toy.write("ablations/toy.yaml", text)
     with pytest.raises(UserError) as caught:
         catalog.runs_table(CONFIG)
     line = str(caught.value)
     assert "\n" not in line
-    for word in words:
-        assert word in line, line
+    for part in expected:
+        assert part in line, line
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "expected"),
     [
         ({"scale": "tiny"}, ["scale", "tiny"]),
         ({"scale": "small"}, ["translation-small.yaml", "no recipe for scale 'small'", "mini"]),
@@ -158,12 +158,12 @@ def test_a_faulty_ablation_is_one_line(toy, name):
         ({"arms": [10]}, ["arms"]),
     ],
 )
-def test_a_faulty_configuration_is_one_line(toy, change, words):
+def test_a_faulty_configuration_is_one_line(toy, change, expected):
     with pytest.raises(UserError) as caught:
         catalog.runs_table(CONFIG | change)
     assert "\n" not in str(caught.value)
-    for word in words:
-        assert word in str(caught.value), str(caught.value)
+    for part in expected:
+        assert part in str(caught.value), str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_file_is_one_line_and_quick(tmp_path, name):
-    content, words = BAD[name]
+    content, expected = BAD[name]
     path = tmp_path / "bad.yaml"
     path.write_bytes(content)
     start = time.monotonic()
@@ -40,7 +40,7 @@ def test_a_bad_file_is_one_line_and_quick(tmp_path, name):
     assert time.monotonic() - start < 5
     line = str(caught.value)
     assert line.startswith(f"{path}: ") or line.startswith(f"{path}:"), line
-    assert words in line and "\n" not in line and len(line) < 500, line
+    assert expected in line and "\n" not in line and len(line) < 500, line
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path):

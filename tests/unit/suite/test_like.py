@@ -52,7 +52,7 @@ def test_an_arm_that_shares_runs_now_has_no_set_and_the_reverse(toy):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "expected"),
     [
         ("like: toi\n", "other.yaml: like: there is no 'toi'; did you mean 'toy'"),
         ("like: [toy]\n", "other.yaml: like: there is no ['toy']"),
@@ -66,13 +66,13 @@ def test_an_arm_that_shares_runs_now_has_no_set_and_the_reverse(toy):
         ("every_arm: {}\ntitle: t\n", "every_arm: goes with `like` alone"),
     ],
 )
-def test_a_fault_is_one_line(toy, text, words):
-    if "spatial_rang" in words:
+def test_a_fault_is_one_line(toy, text, expected):
+    if "spatial_rang" in expected:
         text += 'arms: {"0010": {set: {attention: {spatial_rang: 1}}}}\n'
     toy.write("ablations/other.yaml", text)
     with pytest.raises(UserError) as caught:
         catalog.ablations("toy")
-    assert words in str(caught.value) and "other.yaml" in str(caught.value), str(caught.value)
+    assert expected in str(caught.value) and "other.yaml" in str(caught.value), str(caught.value)
 
 
 def test_a_recipe_takes_over_another_and_replaces_its_data_whole(toy):
@@ -91,7 +91,7 @@ def test_a_recipe_takes_over_one_of_another_study(toy):
 
 
 @pytest.mark.parametrize(
-    ("like", "words"),
+    ("like", "expected"),
     [
         ("translatoin-mini", "there is no 'toy/translatoin-mini'; did you mean 'toy/translation-mini'"),
         ("wide-mini", "toy/wide-mini -> toy/wide-mini goes in a circle"),
@@ -99,8 +99,8 @@ def test_a_recipe_takes_over_one_of_another_study(toy):
         ("[1]", "like: [1] does not fit"),
     ],
 )
-def test_a_recipe_that_is_like_nothing_is_one_line(toy, like, words):
+def test_a_recipe_that_is_like_nothing_is_one_line(toy, like, expected):
     toy.write("configs/wide-mini.yaml", f"like: {like}\n")
     with pytest.raises(UserError) as caught:
         catalog.recipe("toy", "wide", "mini")
-    assert words in str(caught.value) and "wide-mini.yaml" in str(caught.value), str(caught.value)
+    assert expected in str(caught.value) and "wide-mini.yaml" in str(caught.value), str(caught.value)

@@ -182,11 +182,11 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_value_is_one_line_with_its_key(name):
-    spec, words = WRONG[name]
+    spec, expected = WRONG[name]
     with pytest.raises(UserError) as caught:
         catalog.completed(spec, "toy.yaml")
     line = str(caught.value)
-    assert line.startswith("toy.yaml: ") and words in line and "\n" not in line and len(line) < 500, line
+    assert line.startswith("toy.yaml: ") and expected in line and "\n" not in line and len(line) < 500, line
 
 
 @pytest.mark.parametrize("spec", [SENTENCES, PICTURES, BOXES], ids=["fairseq", "mmpretrain", "mmdet"])
@@ -198,7 +198,7 @@ def test_a_written_spec_is_completed_and_stays_as_it_is_then(spec):
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "words"),
+    ("file", "text", "expected"),
     [
         (
             "configs/translation-mini.yaml",
@@ -229,7 +229,7 @@ def test_a_written_spec_is_completed_and_stays_as_it_is_then(spec):
         ),
     ],
 )
-def test_a_fault_of_a_recipe_names_its_file(toy, file, text, words):
+def test_a_fault_of_a_recipe_names_its_file(toy, file, text, expected):
     path = toy.write(file, text)
     with pytest.raises(UserError) as caught:
         for recipe in ("translation", "classification"):
@@ -237,8 +237,8 @@ def test_a_fault_of_a_recipe_names_its_file(toy, file, text, words):
         catalog.ablations("toy")
     line = str(caught.value)
     assert line.startswith(str(path.relative_to(toy.root))) and "\n" not in line
-    for word in words:
-        assert word in line, line
+    for part in expected:
+        assert part in line, line
 
 
 def test_a_study_file_knows_its_keys(toy):
@@ -307,7 +307,7 @@ def test_metrics_of_a_finished_run_fit():
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "expected"),
     [
         ({"schema": 1}, "schema: 1 is not allowed"),
         ({"metrics": {"bleu": math.nan}}, "metrics.bleu: nan is not a finite number"),
@@ -317,7 +317,7 @@ def test_metrics_of_a_finished_run_fit():
         ({"status": "failed"}, "status: 'failed' is not allowed"),
     ],
 )
-def test_a_metrics_file_that_breaks_a_rule_is_one_line(change, words):
+def test_a_metrics_file_that_breaks_a_rule_is_one_line(change, expected):
     with pytest.raises(UserError) as caught:
         schema.parse(schema.Metrics, METRICS | change, "metrics.json")
-    assert str(caught.value).startswith("metrics.json: ") and words in str(caught.value)
+    assert str(caught.value).startswith("metrics.json: ") and expected in str(caught.value)
