@@ -1,10 +1,9 @@
 rule count_costs:
     """Parameters and multiply-adds at paper size beside the printed ones, on the meta device."""
     input:
-        definitions=lambda w: inputs.study_files(w.study, "ablations") + inputs.study_files(w.study, "configs"),
-        models=lambda w: [p for p in inputs.study_files(w.study, ".") if p.endswith("models.yaml")],
+        definitions=lambda w: jobs.study_files(w.study, "ablations") + jobs.config_files(w.study),
+        models=lambda w: [p for p in jobs.study_files(w.study, ".") if p.endswith("models.yaml")],
         reference="experiments/{study}/reference.csv",
-        schemas=sorted(str(path) for path in Path("workflow/schemas").glob("*.yaml")),
         plugins=sorted(str(path) for path in Path("plugins").rglob("*.py")),
         sources=ANALYSIS,
     output:
@@ -20,5 +19,5 @@ rule count_costs:
     conda:
         "../../environment.yml"
     shell:
-        "python -m analysis.cost --study {wildcards.study} --json {output.json:q} --markdown {output.table:q}"
+        "python -m analysis.cost --study {wildcards.study:q} --json {output.json:q} --markdown {output.table:q}"
         " &> {log:q}"

@@ -1,7 +1,3 @@
-# Figures of this study beyond those that every study has, and the times of the shift's forms on this machine.
-FIGURES["acmix"] += ["path_scales", "shift_timing"]
-
-
 ruleorder: plot_shift_timing > plot
 
 
@@ -24,14 +20,14 @@ rule time_shifts:
 rule plot_shift_timing:
     """The figure of those times."""
     input:
-        times=lambda w: inputs.shift_times(w.where),
+        times=lambda w: jobs.shift_times(w.where),
         runs="results/{where}/tables/acmix/runs.csv",
-        definitions=lambda w: inputs.study_files("acmix", "ablations"),
+        definitions=lambda w: jobs.study_files("acmix", "ablations"),
         sources=ANALYSIS,
     output:
         report(
             "results/{where}/figures/acmix/shift_timing.png",
-            caption="../../workflow/report/figure.rst",
+            caption="../report/figure.rst",
             category="acmix",
             labels={"item": "shift_timing", "scale": "{where}"},
         ),
@@ -43,5 +39,5 @@ rule plot_shift_timing:
         "../../environment.yml"
     shell:
         "python -m analysis.figures --runs-csv {input.runs:q} --study acmix --kind shift_timing"
-        " --out results/{wildcards.where}/figures"
+        " --out results/{wildcards.where:q}/figures"
         " &> {log:q}"
