@@ -1,14 +1,14 @@
 """What a handful of seeds and a finite test set allow one to say: estimates, intervals and tests on frames.
 
 Frames. `runs` has the columns arm, seed, value: one number a run, the arms of ONE recipe (one data set, one schedule).
-`items` has arm, seed, item, score: one row a test item of a run; the mean of a run's scores is its value. Every function
-takes a frame or the `Runs` / `Items` table that `as_runs` / `as_items` make of it (make it once where many calls follow).
+`items` has arm, seed, item, score: one row a test item of a run; the mean of a run's scores is its value. All take
+a frame or the `Runs` / `Items` table that `as_runs` / `as_items` make of it (make it once where many calls follow).
 
-Model. y[a, s] = mu_a + b_s + e[a, s]: an arm's mean, what a seed does to all arms alike, and the rest, with one variance
-over the arms of a recipe. Three seeds of two arms leave a paired t test 2 degrees of freedom; seven arms of three seeds
-leave the pooled residual 12 to 14. The test set is a sample as well: where all seeds are scored on one test set, the
-items are crossed with the seeds, and their variance enters every estimate (Snedecor and Cochran; Cornfield and Tukey
-1956); where each seed draws its own items it is in the variance between the runs already.
+Model. y[a, s] = mu_a + b_s + e[a, s]: an arm's mean, what a seed does to all arms alike, and the rest, with one
+variance over the arms of a recipe. Three seeds of two arms leave a paired t test 2 degrees of freedom; seven arms of
+three seeds leave the pooled residual 12 to 14. The test set is a sample as well: where all seeds are scored on one test
+set, the items are crossed with the seeds, and their variance enters every estimate (Cornfield and Tukey 1956); where
+each seed draws its own items it is in the variance between the runs already.
 
 An estimate that cannot be judged (no residual degree of freedom, or a spread of exactly zero) has a standard error of
 NaN or 0: its intervals and p values are NaN, and it decides nothing.
@@ -154,7 +154,7 @@ class Pooled:
 
     @property
     def tied(self) -> bool:
-        """No spread at all: runs that agree to the last digit say nothing about the noise, so no verdict is possible."""
+        """No spread at all: runs that agree to the last digit say nothing about the noise, so no verdict is drawn."""
         return self.df > 0 and self.sd == 0
 
     @property
@@ -588,8 +588,8 @@ def trend(
 def page(runs: pd.DataFrame | Runs, order: Sequence[str], direction: str = "increasing") -> float:
     """p of Page's L: the arms rise (or fall: direction="decreasing") along `order`, seeds as blocks.
 
-    Seeds that lack an arm of the order are left out; NaN with fewer than two complete seeds. It sees the seeds alone: on
-    a shared test set judge `trend(..., items, shared_items=True)` beside it.
+    Seeds that lack an arm of the order are left out; NaN with fewer than two complete seeds. It sees the seeds alone:
+    on a shared test set judge `trend(..., items, shared_items=True)` beside it.
     """
     if direction not in ("increasing", "decreasing"):
         raise UserError(f"page: direction is 'increasing' or 'decreasing', not {direction!r}")
@@ -620,7 +620,7 @@ def many_to_one(
 ) -> dict[str, float]:
     """Dunnett's p of every other arm against the control, right for all together ("greater": other > control).
 
-    NaN where no arm has a spread. It sees the seeds alone: on a shared test set take the contrasts with items and `holm`.
+    NaN where no arm has a spread. It sees the seeds alone: on a shared test set take contrasts with items and `holm`.
     """
     result = _dunnett(runs, control, others, alternative)
     values = [math.nan] * len(others) if result is None else result.pvalue.tolist()
@@ -635,7 +635,7 @@ def many_to_one_intervals(
     if result is None:
         return dict.fromkeys(others, (math.nan, math.nan))
     interval = result.confidence_interval(level)
-    return dict(zip(others, zip(interval.low.tolist(), interval.high.tolist(), strict=True), strict=True))
+    return {arm: (float(interval.low[k]), float(interval.high[k])) for k, arm in enumerate(others)}
 
 
 def holm(ps: Mapping[str, float] | Sequence[float]) -> dict[str, float] | list[float]:
@@ -704,9 +704,9 @@ def power_of(
 ) -> float:
     """Power of the two-sided test of a contrast of `n` seeds an arm.
 
-    sd: of one run (the pooled residual's). df_of_pool: degrees of freedom of the pooled variance, a number or a function
-    of n (`lambda n: arms * (n - 1)`); without it, of the contrast's own arms. se_item: standard error that the shared
-    test set gives the contrast, which no seed takes away.
+    sd: of one run (the pooled residual's). df_of_pool: degrees of freedom of the pooled variance, a number or a
+    function of n (`lambda n: arms * (n - 1)`); without it, of the contrast's own arms. se_item: standard error that the
+    shared test set gives the contrast, which no seed takes away.
     """
     df = _df_at(df_of_pool, contrast, n)
     if not df > 0:
@@ -724,7 +724,7 @@ def seeds_needed(
     contrast: Sequence[float] = (1.0, -1.0),
     se_item: float = 0.0,
 ) -> float:
-    """Fewest seeds an arm (two or more) with `power_of` at least `power`; inf where no number up to 10,000 is enough."""
+    """Fewest seeds an arm (2 or more) with `power_of` at least `power`; inf where no number up to 10,000 is enough."""
     if not (effect and sd > 0):
         raise UserError(f"seeds_needed: effect and sd must not be zero (effect {effect:g}, sd {sd:g})")
 
@@ -774,8 +774,8 @@ def two_way_bootstrap(
 ) -> Bootstrap:
     """Owen's pigeonhole bootstrap (2007): the seeds of every arm and the shared items are resampled independently.
 
-    A check of `contrast(..., shared_items=True)`, not a verdict: with few seeds S its seed part is (S - 1) / S of what it
-    should be, and the interaction is counted up to three times.
+    A check of `contrast(..., shared_items=True)`, not a verdict: with few seeds S its seed part is (S - 1) / S of what
+    it should be, and the interaction is counted up to three times.
     """
     table = as_runs(runs)
     c = table.vector(coefficients)
@@ -853,8 +853,8 @@ def _tau_tails(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def rank_correlation(ours: Sequence[float], published: Sequence[float], level: float = 0.95) -> RankCorrelation:
     """Kendall's tau-b of two lists of effects, arm by arm.
 
-    The interval inverts the test of tau under a normal copula (tabulated by simulation for every n): a bootstrap of four
-    arms in the same order would say [1, 1]. NaN below three pairs; interval and p only with three or more.
+    The interval inverts the test of tau under a normal copula (tabulated by simulation for every n): a bootstrap of
+    four arms in the same order would say [1, 1]. NaN below three pairs.
     """
     ours, published = np.asarray(ours, dtype=float), np.asarray(published, dtype=float)
     if ours.shape != published.shape:
