@@ -4,11 +4,18 @@ Frames. `runs` has the columns arm, seed, value: one number a run, the arms of O
 `items` has arm, seed, item, score: one row a test item of a run; the mean of a run's scores is its value. All take
 a frame or the `Runs` / `Items` table that `as_runs` / `as_items` make of it (make it once where many calls follow).
 
-Model. y[a, s] = mu_a + b_s + e[a, s]: an arm's mean, what a seed does to all arms alike, and the rest, with one
-variance over the arms of a recipe. Three seeds of two arms leave a paired t test 2 degrees of freedom; seven arms of
-three seeds leave the pooled residual 12 to 14. The test set is a sample as well: where all seeds are scored on one test
-set, the items are crossed with the seeds, and their variance enters every estimate (Cornfield and Tukey 1956); where
-each seed draws its own items it is in the variance between the runs already.
+Model. y[a, s] = mu_a + b_s + e[a, s]: an arm's mean, what a seed does to all arms alike, and the rest. The test set is
+a sample as well: where all seeds are scored on one test set, the items are crossed with the seeds, and their variance
+enters every estimate (Cornfield and Tukey 1956); where each seed draws its own items it is in the variance between the
+runs already.
+
+Whose spread judges. Pooling the residual over a recipe's arms gives three seeds of four arms 8 degrees of freedom, but
+it is right only where all arms spread alike, which three seeds cannot show: by simulation (benchmarks/statistics.md)
+the pooled interval of two arms that spread three times as much as the others errs in 11 to 25 % of the cases instead
+of 5 %, and Levene's test hardly ever sees it. So an estimate rests on the spread of its own arms: the contrast within
+seeds (paired) where the seeds' block has p < 0.05 over all arms of the recipe, Welch's elsewhere. The pooled spread
+serves where an arm of the contrast has fewer than three seeds, or where a plan names it beforehand (spread="pooled");
+`Estimate.method` says which it was.
 
 An estimate that cannot be judged (no residual degree of freedom, or a spread of exactly zero) has a standard error of
 NaN or 0: its intervals and p values are NaN, and it decides nothing.
@@ -28,7 +35,8 @@ from scipy import optimize, special, stats
 
 from plugins.suite.errors import UserError
 
-BLOCK_P = 0.2  # the seed block stays where its F test has a smaller p
+BLOCK_P = 0.05  # the seed block stays where its F test has a smaller p (0.2 lets in up to 6.7 % false decisions)
+OWN_SEEDS = 3  # an arm with fewer has no spread of its own worth the name
 UNEQUAL_P = 0.05  # spreads are unlike where Levene's p is smaller ...
 UNEQUAL_RATIO = 3.0  # ... and the largest sd of an arm is more than this times the smallest
 ASSAY_P = 0.025  # one-sided level at which a reference effect counts as shown
@@ -135,7 +143,7 @@ def _designs(table: Runs) -> tuple[_Design, _Design]:
 class Pooled:
     """The residual spread that the arms of a recipe share.
 
-    `sd` and `df` are of the model that was kept: with seed blocks where their F test has p < 0.2 (`blocks`, `block_p`).
+    `sd` and `df` are of the kept model: with seed blocks where their F test has p < 0.05 (`blocks`, `block_p`).
     `total_sd`, `total_df`: of one run of an arm, the seed's part included (the same numbers without blocks).
     `residuals`: Series over (arm, seed). `means`, `seeds`, `sds`: by arm (sd NaN for an arm of one seed).
     """
@@ -159,7 +167,7 @@ class Pooled:
 
     @property
     def unequal(self) -> bool:
-        """Spreads so unlike that arms are not pooled (`contrast` then takes `welch`)."""
+        """Spreads that are shown to be unlike (with few seeds they may be so and not show it)."""
         return self.sd_ratio > UNEQUAL_RATIO and self.levene_p < UNEQUAL_P
 
     def _groups(self) -> list[np.ndarray]:
@@ -242,7 +250,7 @@ def _own(table: Runs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def pooled(runs: pd.DataFrame | Runs) -> Pooled:
-    """Residual spread over the arms of one recipe, from `value ~ C(arm) + C(seed)` (blocks kept where p < 0.2)."""
+    """Residual spread over the arms of one recipe, from `value ~ C(arm) + C(seed)` (blocks kept where p < 0.05)."""
     table = as_runs(runs)
     fit = _fit(table)
     mean, variance, n = _own(table)
@@ -332,72 +340,140 @@ def _power(ratio: float, df: float, alpha: float) -> float:
     return 1.0 if math.isnan(power) and ratio > bound else float(power)
 
 
-def _error_mean_square(x: np.ndarray, residual: np.ndarray, df: int) -> float:
-    """Mean square of the interaction of runs and items: x [runs, items], the model's residual of every item."""
-    if df == 0:
-        return 0.0  # nothing is taken off, which errs on the wide side
-    centred = x - x.mean(1, keepdims=True)
-    return float(np.square(residual @ centred).sum()) / (df * (x.shape[1] - 1))
+class _Model(NamedTuple):
+    """How a contrast is taken and judged: weights of the runs, mean squares of its variance, and their item part."""
+
+    weights: np.ndarray  # [arms, seeds], sum = the estimate
+    parts: list[tuple[float, float]]  # (weighted mean square between runs, df)
+    interaction: Callable[[np.ndarray], list[tuple[float, float]]]  # the same of runs x items, from x [arms, seeds, n]
+    method: str
 
 
-def _estimate(
-    table: Runs, c: np.ndarray, own_spread: bool, items: Items | None, shared_items: bool, fit: _Fit
-) -> Estimate:
-    """The contrast `c`; `own_spread`: each arm by its own variance (Welch), else by the pooled one (`fit`)."""
-    mean, variance, n = _own(table)
+def _interaction_square(x: np.ndarray, residual: np.ndarray) -> float:
+    """Sum of squares of the interaction of runs and items: x [runs, items], the model's residual of every item."""
+    return float(np.square(residual @ (x - x.mean(1, keepdims=True))).sum())
+
+
+def _paired(table: Runs, c: np.ndarray) -> _Model | None:
+    """The contrast within seeds, one number a seed that all its arms have; None with fewer than three such seeds."""
     used = c != 0
+    common = table.present[used].all(0)
+    count = int(common.sum())
+    if count < OWN_SEEDS:
+        return None
+    weights = np.outer(c, common / count)
+    difference = c[used] @ table.y[used][:, common]
+
+    def interaction(x: np.ndarray) -> list[tuple[float, float]]:
+        n = x.shape[2]
+        d = np.einsum("a,asi->si", c[used], x[used][:, common])
+        df = (count - 1) * (n - 1)
+        return [(_interaction_square(d, np.eye(count) - 1 / count) / df / count / n, df)]
+
+    return _Model(weights, [(difference.var(ddof=1) / count, count - 1)], interaction, "paired within seeds")
+
+
+def _welch(table: Runs, c: np.ndarray) -> _Model:
+    """Every arm by its own variance."""
+    _, variance, n_seeds = _own(table)
+    arms = np.nonzero(c)[0]
+    weights = np.where(table.present, (c / n_seeds)[:, None], 0.0)
+    parts = [(c[a] ** 2 * variance[a] / n_seeds[a], n_seeds[a] - 1) for a in arms]
+
+    def interaction(x: np.ndarray) -> list[tuple[float, float]]:
+        n, terms = x.shape[2], []
+        for a in arms:
+            count = n_seeds[a]
+            df = (count - 1) * (n - 1)
+            square = _interaction_square(x[a][table.present[a]], np.eye(count) - 1 / count)
+            terms.append((c[a] ** 2 * square / df / count / n, df))
+        return terms
+
+    return _Model(weights, parts, interaction, "Welch, arms by their own spreads")
+
+
+def _pool(table: Runs, c: np.ndarray, fit: _Fit) -> _Model:
+    """The residual pooled over all arms of the table, within the seed blocks where they were kept."""
     plain, blocked = _designs(table)
-    design, blocks = plain, fit.blocks and not own_spread and abs(c.sum()) < 1e-9 * np.abs(c).sum()
+    flat, blocks = c @ plain.solve, fit.blocks and _is_difference(c)
     if blocks:
-        # Estimable within the blocks, or (arms that share no seed) taken without them.
-        weights = np.concatenate([c, np.zeros(len(table.seeds))]) @ blocked.solve
-        blocks = bool(np.abs(weights @ blocked.model[:, : len(c)] - c).max() < 1e-8)
-    if blocks:
-        design = blocked
-    else:
-        weights = c @ plain.solve
-    w = np.zeros(table.y.shape)
-    w[table.present] = weights
-    value = float(weights @ table.y[table.present])
-    n_seeds = int(n[used].min())
-    if own_spread:
-        parts = [(c[a] ** 2 * variance[a] / n[a], n[a] - 1) for a in np.nonzero(used)[0]]
-        method = "Welch-Satterthwaite over the arms' own variances"
-    else:
-        parts = _seed_and_error(fit, float(np.square(w.sum(0)).sum()), float(np.square(w).sum()))
-        method = f"variance pooled over {len(table.arms)} arms" + (", seeds as blocks" if fit.blocks else "")
-    if any(df == 0 for _, df in parts):
+        within = np.concatenate([c, np.zeros(len(table.seeds))]) @ blocked.solve
+        # Arms that share no seed cannot be compared within seeds.
+        blocks = bool(np.abs(within @ blocked.model[:, : len(c)] - c).max() < 1e-8)
+        flat = within if blocks else flat
+    weights = np.zeros(table.y.shape)
+    weights[table.present] = flat
+    square = float(np.square(weights).sum())
+    parts = _seed_and_error(fit, float(np.square(weights.sum(0)).sum()), square)
+
+    def interaction(x: np.ndarray) -> list[tuple[float, float]]:
+        scored = table.present & ~np.isnan(x).any(2)
+        design = _design(scored.tobytes(), scored.shape, blocks)
+        if design.df == 0:
+            return []  # nothing is taken off, which errs on the wide side
+        n = x.shape[2]
+        df = design.df * (n - 1)
+        return [(square * _interaction_square(x[scored], design.residual) / df / n, df)]
+
+    method = f"variance pooled over {len(table.arms)} arms" + (", seeds as blocks" if fit.blocks else "")
+    return _Model(weights, parts, interaction, method)
+
+
+def _is_difference(c: np.ndarray) -> bool:
+    """The coefficients sum to zero, so that what a seed does to all arms cancels."""
+    return bool(abs(c.sum()) < 1e-9 * np.abs(c).sum())
+
+
+def _chooser(table: Runs, used: np.ndarray, spread: str) -> Callable[[np.ndarray], _Model]:
+    """The model for contrasts of the arms `used`: decided once, so that all shares of a `retention` use the same."""
+    if spread not in ("own", "pooled"):
+        raise UserError(f"contrast: spread is 'own' or 'pooled', not {spread!r}")
+    fit = _fit(table)
+    own = spread == "own" and bool((table.present.sum(1)[used] >= OWN_SEEDS).all())
+
+    def choose(c: np.ndarray) -> _Model:
+        if not own:
+            return _pool(table, c, fit)
+        within = fit.blocks if _is_difference(c) else np.count_nonzero(c) > 1
+        return (within and _paired(table, c)) or _welch(table, c)
+
+    return choose
+
+
+def _estimate(table: Runs, c: np.ndarray, model: _Model, items: Items | None, shared_items: bool) -> Estimate:
+    """The contrast `c` judged by `model`."""
+    w, parts, method = model.weights, model.parts, model.method
+    value = float(w[table.present] @ table.y[table.present])
+    n_seeds = int((w != 0).sum(1)[c != 0].min())
+    if any(not df for _, df in parts):
         return Estimate(value, math.nan, 0.0, n_seeds, 0, math.nan, math.nan, method + "; no degree of freedom")
-    seed_variance, df = _satterthwaite(parts)
-    if seed_variance == 0:
-        return Estimate(value, 0.0, df, n_seeds, 0, 0.0, math.nan, method + "; no spread")
-    if items is None:
-        return Estimate(value, math.sqrt(seed_variance), df, n_seeds, 0, math.sqrt(seed_variance), math.nan, method)
-    x = _scores_of(table, items, used, shared_items)
-    if not shared_items:
-        item_variance, count = _nested_item_variance(x, w)
-        method += ", items drawn anew for every seed"
-        se = math.sqrt(seed_variance)
-        return Estimate(value, se, df, n_seeds, count, se, math.sqrt(item_variance), method)
-    variance, df, item_variance = _crossed(x, table, w, parts, design, own_spread)
-    method += ", items crossed with seeds"
-    count = x.shape[2]
-    return Estimate(
-        value, math.sqrt(variance), df, n_seeds, count, math.sqrt(seed_variance), math.sqrt(item_variance), method
-    )
+    variance, df = _satterthwaite(parts)
+    if variance < np.square(np.finfo(float).eps * np.abs(table.y[w != 0]).max()) * 16:  # rounding, not spread
+        return Estimate(value, 0.0, float(df), n_seeds, 0, 0.0, math.nan, method + "; no spread")
+    se_seed, se_item, count = math.sqrt(variance), math.nan, 0
+    if items is not None:
+        x = _scores_of(table, items, w != 0, shared_items)
+        if shared_items:
+            variance, df, item = _crossed(x, model)
+            count, se_item = x.shape[2], math.sqrt(item)
+            method += "; items crossed with seeds"
+        else:
+            item, count = _nested_item_variance(x, w)
+            se_item = math.sqrt(item)
+            method += "; items drawn anew for every seed"
+    return Estimate(value, math.sqrt(variance), float(df), n_seeds, count, se_seed, se_item, method)
 
 
 def _scores_of(table: Runs, items: Items, used: np.ndarray, shared_items: bool) -> np.ndarray:
-    """Scores [arms, seeds, items], checked: every run of the contrast has them, of the same items where shared."""
+    """Scores [arms, seeds, items], checked: every run `used` [arms, seeds] has them, of the same items where shared."""
     x = items.x
-    for a in np.nonzero(used)[0]:
-        for s in np.nonzero(table.present[a])[0]:
-            gaps = np.isnan(x[a, s])
-            if gaps.all() or (shared_items and gaps.any()):
-                rule = "has no per-item scores" if gaps.all() else "lacks items that other runs have"
-                raise UserError(f"items: arm {table.arms[a]!r}, seed {table.seeds[s]} {rule}; score the run again")
     if x.shape[2] < 2:
         raise UserError("items: one item has no variance; two are the least")
+    gaps = np.isnan(x)
+    for a, s in zip(*np.nonzero(used), strict=True):
+        if gaps[a, s].all() or (shared_items and gaps[a, s].any()):
+            rule = "has no per-item scores" if gaps[a, s].all() else "lacks items that other runs have"
+            raise UserError(f"items: arm {table.arms[a]!r}, seed {table.seeds[s]} {rule}; score the run again")
     return x
 
 
@@ -415,37 +491,20 @@ def _nested_item_variance(x: np.ndarray, w: np.ndarray) -> tuple[float, int]:
     return total, count
 
 
-def _crossed(
-    x: np.ndarray, table: Runs, w: np.ndarray, parts: list[tuple[float, float]], design: _Design, own_spread: bool
-) -> tuple[float, float, float]:
-    """(variance, df, item part) of the contrast with weights `w` over runs [arms, seeds] and one set of items.
+def _crossed(x: np.ndarray, model: _Model) -> tuple[float, float, float]:
+    """(variance, df, item part) of the contrast with weights w over runs [arms, seeds] and one set of n items.
 
-    With W = sum w^2, v the variance between runs, D_i = sum w x_i the contrast on item i, n items:
-        Var = W v + (Var_i(D) - W MS_error) / n,
-    which for balanced arms is the two-way random-effects form (MS_seed + MS_item - MS_error) / (S n). MS_error is the
-    interaction of runs and items, counted in both other terms. A component that would be negative counts as zero.
+    With V the variance from the spread between runs, D_i = sum w x_i the contrast on item i, E its interaction part:
+        Var = V + Var_i(D) / n - E,
+    which for balanced arms is the two-way random-effects form (MS_seed + MS_item - MS_error) / (S n): the interaction
+    of runs and items is counted in both other terms. A component that would be negative counts as zero.
     """
     n = x.shape[2]
-    used = w != 0
-    item = float((w[used] @ x[used]).var(ddof=1)) / n
-    seed, seed_df = _satterthwaite(parts)
-    if own_spread:
-        subtract = []
-        for a in np.nonzero(used.any(1))[0]:
-            rows = x[a][table.present[a]]
-            count = len(rows)
-            residual = np.eye(count) - 1 / count
-            error = _error_mean_square(rows, residual, count - 1)
-            subtract.append((-np.square(w[a]).sum() * error / n, (count - 1) * (n - 1)))
-    else:
-        scored = ~np.isnan(x).any(2)
-        if not scored[table.present].all():  # arms without items are not in the contrast: fit those that have them
-            pattern = (table.present & scored).tobytes()
-            design = _design(pattern, table.y.shape, design.model.shape[1] > len(table.arms))
-        error = _error_mean_square(x[table.present & scored], design.residual, design.df)
-        subtract = [(-np.square(w).sum() * error / n, max(design.df, 1) * (n - 1))]
-    whole = [*parts, (item, n - 1), *subtract]
-    variance, df = _satterthwaite(whole)
+    used = model.weights != 0
+    item = float((model.weights[used] @ x[used]).var(ddof=1)) / n
+    seed, seed_df = _satterthwaite(model.parts)
+    subtract = [(-part, df) for part, df in model.interaction(x)]
+    variance, df = _satterthwaite([*model.parts, (item, n - 1), *subtract])
     if variance < max(seed, item):
         variance, df = (seed, seed_df) if seed >= item else (item, n - 1)
     return variance, df, item
@@ -456,35 +515,22 @@ def contrast(
     coefficients: Mapping[str, float],
     items: pd.DataFrame | Items | None = None,
     shared_items: bool = False,
+    spread: str = "own",
 ) -> Estimate:
-    """theta = sum of coefficients times arm means, judged by the spread pooled over ALL arms of `runs`.
+    """theta = sum of coefficients times arm means.
 
     items, shared_items=True: one fixed test set for all seeds; its sampling error is part of the standard error.
     items, shared_items=False: every seed draws its own test items (data seed = run seed); their error is part of the
     spread between runs already and is reported as se_item only.
+    spread: "own" (paired within seeds or Welch, see the head of this module) or "pooled" over all arms of `runs`.
     Coefficients that do not sum to zero (the mean of an arm) carry the seeds' common part as well.
-    Where the arms' spreads are unlike (`Pooled.unequal`) the estimate is `welch`, and says so in `method`.
     """
     table = as_runs(runs)
     c = table.vector(coefficients)
     if not c.any():
         raise UserError("contrast: all coefficients are zero; name at least one arm with another")
-    fit = _fit(table)
     scores = None if items is None else as_items(items, table)
-    return _estimate(table, c, _own_spread(table, c, fit), scores, shared_items, fit)
-
-
-def _own_spread(table: Runs, c: np.ndarray, fit: _Fit) -> bool:
-    """Whether the arms' spreads are too unlike to pool, and every arm of the contrast has a spread of its own."""
-    if (table.present.sum(1)[c != 0] < 2).any() or fit.error_df == 0:
-        return False
-    residuals = np.full(table.y.shape, math.nan)
-    residuals[table.present] = _designs(table)[int(fit.blocks)].residual @ table.y[table.present]
-    groups = [row[~np.isnan(row)] for row in residuals]
-    spreads = [group.std() for group in groups if len(group) > 1]
-    if len(spreads) < 2 or max(spreads) <= UNEQUAL_RATIO * min(spreads):
-        return False
-    return pooled(table).unequal
+    return _estimate(table, c, _chooser(table, c != 0, spread)(c), scores, shared_items)
 
 
 def welch(
@@ -493,13 +539,14 @@ def welch(
     items: pd.DataFrame | Items | None = None,
     shared_items: bool = False,
 ) -> Estimate:
-    """The contrast with every arm's own variance, degrees of freedom by Welch and Satterthwaite.
+    """The contrast with every arm's own variance, degrees of freedom by Welch and Satterthwaite, seeds unpaired.
 
     An arm of one seed has no variance: the estimate then has no degree of freedom.
     """
     table = as_runs(runs)
+    c = table.vector(coefficients)
     scores = None if items is None else as_items(items, table)
-    return _estimate(table, table.vector(coefficients), True, scores, shared_items, _fit(table))
+    return _estimate(table, c, _welch(table, c), scores, shared_items)
 
 
 # --- ratios and equivalence -------------------------------------------------------------------------------------------
@@ -528,6 +575,7 @@ def retention(
     none: str,
     items: pd.DataFrame | Items | None = None,
     shared_items: bool = False,
+    spread: str = "own",
     level: float = 0.95,
 ) -> Retention:
     """(mu_test - mu_none) / (mu_reference - mu_none) with Fieller's interval.
@@ -539,18 +587,16 @@ def retention(
     scores = None if items is None else as_items(items, table)
     upper = table.vector({test: 1.0}) - table.vector({none: 1.0})
     lower = table.vector({reference: 1.0}) - table.vector({none: 1.0})
-    fit = _fit(table)
-    own_spread = _own_spread(table, np.abs(upper) + np.abs(lower), fit)
+    choose = _chooser(table, (upper != 0) | (lower != 0), spread)
 
-    def at(angle: float) -> Estimate:
-        c = math.cos(angle) * upper - math.sin(angle) * lower
-        return _estimate(table, c, own_spread, scores, shared_items, fit)
+    def judged(c: np.ndarray) -> Estimate:
+        return _estimate(table, c, choose(c), scores, shared_items)
 
     def excess(angle: float) -> float:
-        estimate = at(angle)
+        estimate = judged(math.cos(angle) * upper - math.sin(angle) * lower)
         return abs(estimate.value) - special.stdtrit(estimate.df, (1 + level) / 2) * estimate.se
 
-    top, bottom = at(0.0), _estimate(table, lower, own_spread, scores, shared_items, fit)
+    top, bottom = judged(upper), judged(lower)
     value = top.value / bottom.value if bottom.value else math.nan
     bounded = bool(bottom.decidable and bottom.p_two_sided() < 1 - level)
     low, high = -math.inf, math.inf
@@ -605,37 +651,68 @@ def page(runs: pd.DataFrame | Runs, order: Sequence[str], direction: str = "incr
     return float(stats.page_trend_test(y if direction == "increasing" else y[:, ::-1]).pvalue)
 
 
-def _dunnett(runs: pd.DataFrame | Runs, control: str, others: Sequence[str], alternative: str):
+def many_to_one(
+    runs: pd.DataFrame | Runs,
+    control: str,
+    others: Sequence[str],
+    alternative: str = "two-sided",
+    items: pd.DataFrame | Items | None = None,
+    shared_items: bool = False,
+    spread: str = "own",
+) -> dict[str, float]:
+    """p of every other arm against the control, right for all together ("greater": other > control, or "less").
+
+    spread="pooled" is Dunnett's test (scipy), which asks for equal spreads and knows no items; spread="own" is Holm's
+    correction of the contrasts, which asks for neither and loses little. NaN where an arm cannot be judged.
+    """
+    if spread == "pooled":
+        result = _dunnett(runs, control, others, alternative, items)
+        values = [math.nan] * len(others) if result is None else result.pvalue.tolist()
+        return dict(zip(others, values, strict=True))
+    sides = {"two-sided": Estimate.p_two_sided, "greater": Estimate.p_above, "less": Estimate.p_below}
+    if alternative not in sides:
+        raise UserError(f"many_to_one: alternative is one of {', '.join(sides)}, not {alternative!r}")
+    estimates = _against(runs, control, others, items, shared_items)
+    return holm({arm: sides[alternative](estimate) for arm, estimate in estimates.items()})
+
+
+def many_to_one_intervals(
+    runs: pd.DataFrame | Runs,
+    control: str,
+    others: Sequence[str],
+    items: pd.DataFrame | Items | None = None,
+    shared_items: bool = False,
+    spread: str = "own",
+    level: float = 0.95,
+) -> dict[str, tuple[float, float]]:
+    """Simultaneous two-sided intervals of other - control: Dunnett's ("pooled") or Bonferroni's ("own")."""
+    if spread == "pooled":
+        result = _dunnett(runs, control, others, "two-sided", items)
+        if result is None:
+            return dict.fromkeys(others, (math.nan, math.nan))
+        interval = result.confidence_interval(level)
+        return {arm: (float(interval.low[k]), float(interval.high[k])) for k, arm in enumerate(others)}
+    estimates = _against(runs, control, others, items, shared_items)
+    return {arm: estimate.interval(1 - (1 - level) / len(others)) for arm, estimate in estimates.items()}
+
+
+def _against(runs, control: str, others: Sequence[str], items, shared_items: bool) -> dict[str, Estimate]:
+    table = as_runs(runs)
+    scores = None if items is None else as_items(items, table)
+    return {arm: contrast(table, {arm: 1.0, control: -1.0}, scores, shared_items) for arm in others}
+
+
+def _dunnett(runs: pd.DataFrame | Runs, control: str, others: Sequence[str], alternative: str, items):
+    """scipy's result, or None where no arm has a spread."""
+    if items is not None:
+        raise UserError("many_to_one: Dunnett's test (spread='pooled') knows no items; take spread='own'")
     table = as_runs(runs)
     for arm in (control, *others):
         table.vector({arm: 1.0})
     samples = [row[~np.isnan(row)] for row in table.y[[table.arms.index(arm) for arm in (*others, control)]]]
-    if sum(len(sample) - 1 for sample in samples) == 0 or all(np.ptp(sample) == 0 for sample in samples):
+    if all(np.ptp(sample) == 0 for sample in samples):
         return None
     return stats.dunnett(*samples[:-1], control=samples[-1], alternative=alternative, rng=np.random.default_rng(0))
-
-
-def many_to_one(
-    runs: pd.DataFrame | Runs, control: str, others: Sequence[str], alternative: str = "two-sided"
-) -> dict[str, float]:
-    """Dunnett's p of every other arm against the control, right for all together ("greater": other > control).
-
-    NaN where no arm has a spread. It sees the seeds alone: on a shared test set take contrasts with items and `holm`.
-    """
-    result = _dunnett(runs, control, others, alternative)
-    values = [math.nan] * len(others) if result is None else result.pvalue.tolist()
-    return dict(zip(others, values, strict=True))
-
-
-def many_to_one_intervals(
-    runs: pd.DataFrame | Runs, control: str, others: Sequence[str], alternative: str = "two-sided", level: float = 0.95
-) -> dict[str, tuple[float, float]]:
-    """Dunnett's simultaneous intervals of other - control."""
-    result = _dunnett(runs, control, others, alternative)
-    if result is None:
-        return dict.fromkeys(others, (math.nan, math.nan))
-    interval = result.confidence_interval(level)
-    return {arm: (float(interval.low[k]), float(interval.high[k])) for k, arm in enumerate(others)}
 
 
 def holm(ps: Mapping[str, float] | Sequence[float]) -> dict[str, float] | list[float]:
@@ -668,14 +745,14 @@ def prediction_interval(
 ) -> tuple[float, float]:
     """(low, high) that holds the mean of `m` new runs of an arm on the same test set (or tests drawn as before).
 
-    `source`: values of one arm, or the pooled spread of its recipe and the arm's name. Arms of unlike spread are judged
-    by their own. NaN where there is no degree of freedom.
+    `source`: values of one arm, or the pooled spread of its recipe and the arm's name. An arm of three or more seeds is
+    judged by its own spread, one of fewer by the pooled. NaN where there is no degree of freedom.
     """
     if isinstance(source, Pooled):
         if arm not in source.means:
             raise UserError(f"prediction interval: arm {arm!r} has no run (arms: {', '.join(source.means)})")
         mean, n, sd, df = source.means[arm], source.seeds[arm], source.total_sd, source.total_df
-        if source.unequal and n > 1:
+        if n >= OWN_SEEDS:
             sd, df = source.sds[arm], n - 1
     else:
         values = np.asarray(source, dtype=float)
@@ -689,7 +766,8 @@ def prediction_interval(
 
 def _df_at(df_of_pool: float | Callable[[int], float] | None, contrast: Sequence[float], n: int) -> float:
     if df_of_pool is None:
-        return sum(1 for c in contrast if c) * (n - 1)
+        second, fourth = (sum(c**power for c in contrast) for power in (2, 4))
+        return ((n - 1) * second**2 / fourth + 2) * (n - 1) / (n + 1)
     return df_of_pool(n) if callable(df_of_pool) else df_of_pool
 
 
@@ -705,8 +783,8 @@ def power_of(
     """Power of the two-sided test of a contrast of `n` seeds an arm.
 
     sd: of one run (the pooled residual's). df_of_pool: degrees of freedom of the pooled variance, a number or a
-    function of n (`lambda n: arms * (n - 1)`); without it, of the contrast's own arms. se_item: standard error that the
-    shared test set gives the contrast, which no seed takes away.
+    function of n (`lambda n: arms * (n - 1)`); without it, what Welch's test has on average where spreads are equal.
+    se_item: standard error that the shared test set gives the contrast, which no seed takes away.
     """
     df = _df_at(df_of_pool, contrast, n)
     if not df > 0:
@@ -779,7 +857,7 @@ def two_way_bootstrap(
     """
     table = as_runs(runs)
     c = table.vector(coefficients)
-    x = _scores_of(table, as_items(items, table), c != 0, shared_items=True)
+    x = _scores_of(table, as_items(items, table), table.present & (c != 0)[:, None], shared_items=True)
     rng = np.random.default_rng(seed)
     n = x.shape[2]
     item_weights = rng.multinomial(n, np.full(n, 1 / n), size=draws) / n
