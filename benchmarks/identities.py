@@ -1,9 +1,9 @@
 """``python -m benchmarks.identities``: the equalities of operators that claims rest on, measured in seconds.
 
-Writes {identities: [{name, says, test, errors: {float32, float64}, bounds}], counts: [{name, says, value}]}. An error is the
-largest difference over the largest magnitude (of relative size, where the identity is one of counts); the bounds are a
-hundred roundings of the type. The ledger reads the committed record, results/published/paper/identities.json; the tests
-named in it prove the same on other shapes.
+Writes {identities: [{name, says, test, errors: {float32, float64}, bounds}], counts: [{name, says, value}]}. An error
+is the largest difference over the largest magnitude (of relative size, where the identity is one of counts); the
+bounds are a hundred roundings of the type. The ledger reads the committed record,
+results/published/paper/identities.json; the tests named in it prove the same on other shapes.
 """
 
 from __future__ import annotations
@@ -44,9 +44,17 @@ def main(argv: list[str] | None = None) -> int:
 def record() -> dict:
     """All identities and counts."""
     identities = [
-        ("convolution_is_shifted_projections", shifted_projections, f"{ACMIX}::test_convolution_is_shifted_projections"),
+        (
+            "convolution_is_shifted_projections",
+            shifted_projections,
+            f"{ACMIX}::test_convolution_is_shifted_projections",
+        ),
         ("one_hot_kernels_move_tensors", one_hot_kernels, f"{ACMIX}::test_one_hot_kernels_move_tensors"),
-        ("projections_grow_with_width", growth, "tests/unit/analysis/test_evidence.py::test_the_projections_of_acmix_grow_with_the_width"),
+        (
+            "projections_grow_with_width",
+            growth,
+            "tests/unit/analysis/test_evidence.py::test_the_projections_of_acmix_grow_with_the_width",
+        ),
     ]
     convolution, attention = projection_shares()
     return {

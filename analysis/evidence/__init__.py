@@ -13,8 +13,8 @@ DECIDED = (SUPPORTED, CONTRADICTED, REVERSED)
 class Outcome:
     """What the evidence says of a part. NaN, 0 and "" where a field does not apply.
 
-    `estimate`, `low`, `high`: of what the check judges, in `unit`, 95 % (equal where it is exact). `margin`: the bound in
-    the same unit. `p`: one-sided, of the part's opposite; Holm's adjustment inside a claim is the ledger's. `gates`:
+    `estimate`, `low`, `high`: of what the check judges, in `unit`, 95 % (equal where it is exact). `margin`: the bound
+    in the same unit. `p`: one-sided, of the part's opposite; Holm's adjustment inside a claim is the ledger's. `gates`:
     "name=pass(value)" or "name=fail(value)", joined by "; ".
     """
 

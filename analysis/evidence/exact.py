@@ -1,7 +1,8 @@
 """What can be counted or proved: parameters, multiply-adds and identities of operators. Nothing is trained.
 
-Counts are those at the papers' sizes, results/published/paper/cost/<study>.json, or of the same file below results/paper
-where it was computed afresh. A network that is narrowed to run on a laptop says nothing of a claim about cost.
+Counts are those at the papers' sizes, results/published/paper/cost/<study>.json, or of the same file below
+results/paper where it was computed afresh. A network that is narrowed to run on a laptop says nothing of a claim about
+cost.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,9 +37,13 @@ class Costs:
         for index, record in enumerate(records if isinstance(records, list) else [None]):
             lacking = next((key for key in keys if not isinstance(record, Mapping) or key not in record), None)
             if lacking:
-                raise UserError(f"{path}: record {index} lacks '{lacking}'; write the file with python -m analysis cost")
+                raise UserError(
+                    f"{path}: record {index} lacks '{lacking}'; write the file with python -m analysis cost"
+                )
             if record["scale"] != AT_PAPER_SIZE:
-                raise UserError(f"{path}: record {index} is of scale {record['scale']}; costs are judged at paper size alone")
+                raise UserError(
+                    f"{path}: record {index} is of scale {record['scale']}; costs are judged at paper size alone"
+                )
         return records
 
     def of(self, name: str, metric: str) -> int | None:
@@ -61,7 +66,9 @@ def judge(part: Part, costs: Costs, identities: Path = IDENTITIES) -> Outcome:
     return {Counts: _order, Ratio: _ratio, Extra: _extra}[type(check)](check, counts, costs.source)
 
 
-def _exact(holds: bool, value: float, unit: str, source: str, reason: str = "", margin: float = float("nan")) -> Outcome:
+def _exact(
+    holds: bool, value: float, unit: str, source: str, reason: str = "", margin: float = float("nan")
+) -> Outcome:
     verdict = SUPPORTED if holds else CONTRADICTED
     return Outcome(verdict, reason, value, value, value, unit, margin=margin, runs=source)
 
@@ -99,7 +106,9 @@ def _from_record(check: Identity | Counted, path: Path) -> Outcome:
         return not_tested(f"{path} has no {name}; run python -m benchmarks.identities")
     if isinstance(check, Counted):
         value = entry["value"]
-        return _exact(within(value, check.at_least, check.at_most), value, "share", str(path), entry["says"], check.at_least)
+        return _exact(
+            within(value, check.at_least, check.at_most), value, "share", str(path), entry["says"], check.at_least
+        )
     worst = max(entry["errors"], key=lambda precision: entry["errors"][precision] / entry["bounds"][precision])
     holds = entry["errors"][worst] <= entry["bounds"][worst]
     shown = f"{entry['test']}: {', '.join(f'{kind} {error:.1e}' for kind, error in entry['errors'].items())}"

@@ -30,7 +30,9 @@ def _ratio(check: Ratio, references: list[Reference]) -> Outcome:
     verdict = SUPPORTED if within(top / bottom, check.at_least, check.at_most) else CONTRADICTED
     ratio = top / bottom
     margin = check.at_most if check.at_most is not None else check.at_least
-    return Outcome(verdict, f"{table}: {top:g} / {bottom:g}", ratio, ratio, ratio, "ratio", margin=margin, runs="reference.csv")
+    return Outcome(
+        verdict, f"{table}: {top:g} / {bottom:g}", ratio, ratio, ratio, "ratio", margin=margin, runs="reference.csv"
+    )
 
 
 def _dominated(check: Dominated, references: list[Reference]) -> Outcome:
@@ -44,7 +46,9 @@ def _dominated(check: Dominated, references: list[Reference]) -> Outcome:
     ours = [point for model, point in whole.items() if model.startswith(check.by)]
     lacking = [model for model in check.dominated if model not in whole]
     if lacking or not ours:
-        return not_tested(f"{check.table}, {check.variant} prints no FLOPs and accuracy of {', '.join(lacking) or check.by}")
+        return not_tested(
+            f"{check.table}, {check.variant} prints no FLOPs and accuracy of {', '.join(lacking) or check.by}"
+        )
     beaten = [model for model in check.dominated if any(_beats(point, whole[model]) for point in ours)]
     share = len(beaten) / len(check.dominated)
     rest = [model for model in check.dominated if model not in beaten]

@@ -1,8 +1,8 @@
 """Interleaved timings with their intervals: records of benchmarks/results and of results/<where>/timing.
 
-A record is one JSON mapping: {name, machine, arms: {arm: {median_s, low, high, turns}}, ratio, ratio_low, ratio_high}, where
-`ratio` is of the medians of two of its arms with the interval over turns. A file may hold a list of them. A number without
-an interval is no evidence.
+A record is one JSON mapping: {name, machine, arms: {arm: {median_s, low, high, turns}}, ratio, ratio_low, ratio_high},
+where `ratio` is of the medians of two of its arms with the interval over turns. A file may hold a list of them. A
+number without an interval is no evidence.
 """
 
 import math
@@ -44,7 +44,11 @@ def judge(part: Part, records: list[dict]) -> Outcome:
     check = part.check
     if isinstance(check, NotTested):
         return not_tested(check.not_tested)
-    hits = [record for record in records if record["name"] == check.record and {check.faster, check.than} <= set(record["arms"])]
+    hits = [
+        record
+        for record in records
+        if record["name"] == check.record and {check.faster, check.than} <= set(record["arms"])
+    ]
     for record in reversed(hits):
         interval = _interval(check, record)
         if interval:

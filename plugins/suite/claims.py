@@ -31,6 +31,7 @@ shown itself (assay).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -201,7 +202,9 @@ class Gains(Trained):
 
     def contrast(self) -> dict[str, float]:
         weights = zip(self.gains, _slopes(len(self.gains), self.order), strict=True)
-        return _sum(*((name, sign * weight) for pair, weight in weights for name, sign in zip(pair, (-1, 1), strict=True)))
+        return _sum(
+            *((name, sign * weight) for pair, weight in weights for name, sign in zip(pair, (-1, 1), strict=True))
+        )
 
     def unlike(self) -> list[list[str]]:
         return [list(pair) for pair in self.gains]
@@ -400,7 +403,8 @@ class Dominated(Check):
         return []
 
     def text(self) -> str:
-        return f"{self.table}, {self.variant}: at least {self.at_least:.0%} of {len(self.dominated)} rivals below a {self.by}"
+        share = f"at least {self.at_least:.0%} of {len(self.dominated)} rivals"
+        return f"{self.table}, {self.variant}: {share} below a {self.by}"
 
 
 class NotTested(Check):
@@ -578,18 +582,21 @@ def _bounds(check: Any) -> str:
 
 # --- files ------------------------------------------------------------------------------------------------------------
 def load(study: str, experiments: Path = catalog.EXPERIMENTS) -> Claims:
-    """The claims of a study, every arm of which exists. UserError of one line: file, claim, part, rule, nearest name."""
+    """The claims of a study, every arm of which exists. UserError, one line: file, claim, part, rule, nearest name."""
     path = Path(experiments) / study / "claims.yaml"
     claims = parse(read_yaml(path), path)
-    arms, models = _arms(Path(experiments) / study), _models(Path(experiments) / study)
+    known = ablations(study, experiments)
+    arms = [f"{name}/{arm}" for name, ablation in known.items() for arm in ablation.homes]
+    models = _models(Path(experiments) / study)
     for scale, names in claims.at_scale.items():
-        for ablation in [*names, *names.values()]:
-            _known(f"{path}: at_scale.{scale}", "ablation", ablation, [arm.partition("/")[0] for arm in arms])
+        for name in [*names, *names.values()]:
+            _known(f"{path}: at_scale.{scale}", "ablation", name, list(known))
     for claim, part in claims.parts():
         where = f"{path}: claim {claim.id}, part {part.id}"
-        known = arms + models if part.level == "exact" else arms
         for arm in [] if part.level == "timing" else part.arms():
-            _known(where, "arm" if "/" in arm else "arm or model", arm, known)
+            _known(
+                where, "arm" if "/" in arm else "arm or model", arm, arms + (models if part.level == "exact" else [])
+            )
     return claims
 
 
@@ -602,8 +609,11 @@ def parse(content: Any, path: Path) -> Claims:
 
 
 def check_all(experiments: Path = catalog.EXPERIMENTS) -> dict[str, Claims]:
-    """The claims of every study that has some, checked; the DAG calls it before anything runs. UserError of one line."""
-    return {path.parent.name: load(path.parent.name, experiments) for path in sorted(Path(experiments).glob("*/claims.yaml"))}
+    """The claims of every study that has some, checked; the DAG calls it before anything runs. UserError, one line."""
+    return {
+        path.parent.name: load(path.parent.name, experiments)
+        for path in sorted(Path(experiments).glob("*/claims.yaml"))
+    }
 
 
 def _known(where: str, kind: str, name: str, known: list[str]) -> None:
@@ -611,10 +621,37 @@ def _known(where: str, kind: str, name: str, known: list[str]) -> None:
         raise UserError(f"{where}: no {kind} '{name}' in this suite{nearest(name, set(known))}")
 
 
-def _arms(study: Path) -> list[str]:
-    """Every <ablation>/<arm> of a study."""
-    paths = sorted((study / "ablations").glob("*.yaml"))
-    return [f"{path.stem}/{arm}" for path in paths for arm in read_yaml(path).get("arms") or {}]
+@dataclass(frozen=True)
+class Ablation:
+    """What the ledger knows of an ablation. `homes`: {arm: the <ablation>/<arm> that holds its runs}; `scales`: the
+    only ones it is meant for, empty for all.
+    """
+
+    homes: Mapping[str, str]
+    scales: tuple[str, ...]
+
+
+def ablations(study: str, experiments: Path = catalog.EXPERIMENTS) -> dict[str, Ablation]:
+    """The ablations of a study by name; `catalog` checks their files."""
+    paths = sorted((Path(experiments) / study / "ablations").glob("*.yaml"))
+    contents = {path.stem: read_yaml(path) for path in paths}
+    known = {}
+    for name, content in contents.items():
+        arms = _with_like(contents, content, "arms", {})
+        homes = {arm: (body or {}).get("same_as") or f"{name}/{arm}" for arm, body in arms.items()}
+        known[name] = Ablation(homes, tuple(_with_like(contents, content, "scales", {}) or ()))
+    return known
+
+
+def _with_like(contents: Mapping[str, dict], content: dict, key: str, empty: Any) -> Any:
+    """A key of an ablation file, laid over that of the ablation it is `like`; an arm that is null is dropped."""
+    base = contents.get(content.get("like"), {})
+    inherited = _with_like(contents, base, key, empty) if base else empty
+    if key not in content or content[key] is None:
+        return inherited
+    if not isinstance(content[key], Mapping):
+        return content[key]
+    return {arm: body for arm, body in {**inherited, **content[key]}.items() if body is not None}
 
 
 def _models(study: Path) -> list[str]:
