@@ -84,12 +84,13 @@ def _study_rows(
         raise UserError(f"{', '.join(map(str, sources.results))}: two folders of one scale; give each scale once")
     rows = []
     for claim in content.claims:
-        judged = []
+        judged, effects = [], {}
         for part in claim.parts:
+            effects[part.id] = published_effect(part, content, references, homes, costs)
             for level, scale, outcome in _outcomes(part, content, known, costs, references, records, scales, sources):
                 judged.append((part, level, scale, outcome))
         rows += [
-            _row(study, claim, part, level, scale, outcome, p_holm, content, references, homes, plans)
+            _row(study, claim, part, level, scale, outcome, p_holm, content, effects[part.id], plans)
             for part, level, scale, outcome, p_holm in _after_holm(judged)
         ]
     return rows
@@ -156,8 +157,7 @@ def _row(
     outcome: Outcome,
     p_holm: float,
     content: Claims,
-    references: list[Reference],
-    homes: Mapping[str, str],
+    effect: float,
     plans: Sequence[Plan],
 ) -> dict:
     is_trained = part.level == "trained"
@@ -180,7 +180,7 @@ def _row(
         "mde": outcome.mde,
         "gates": outcome.gates,
         "published": part.published or claim.published,
-        "published_effect": published_effect(part, content, references, homes),
+        "published_effect": effect,
         "plan": _plan(study, claim, part, scale, outcome, plans) if is_trained else "",
         **{key: getattr(outcome, key) for key in ("data", "commit", "runs")},
     }
@@ -206,25 +206,27 @@ def _plan(study: str, claim: Claim, part: Part, scale: str, outcome: Outcome, pl
 
 
 # --- published effects ------------------------------------------------------------------------------------------------
-def published_effect(part: Part, content: Claims, references: list[Reference], homes: Mapping[str, str]) -> float:
+def published_effect(
+    part: Part, content: Claims, references: list[Reference], homes: Mapping[str, str], costs: exact.Costs
+) -> float:
     """What the check's quantity is in print: of the first table with a number of every arm; NaN where there is none."""
-    check = part.check
-    names = check.arms()
-    if part.level not in ("trained", "printed") or not names:
+    names = part.check.arms()
+    if part.level == "exact":
+        return exact.printed_effect(part, costs)
+    if part.level == "timing" or not names:
         return math.nan
     places = {name: content.at(name, PAPER_LEVEL) for name in names}
-    metric = check.metric if isinstance(check, Ratio) else part.metric
+    metric = part.check.metric if isinstance(part.check, Ratio) else part.metric
     tables: dict[tuple[str, str], dict[str, float]] = {}
     for kind in ("paper", "official"):
         for row in references:
             if row.kind != kind or row.metric != metric or math.isnan(row.value):
                 continue
+            arm = f"{row.ablation}/{row.arm}"
             for name, place in places.items():
-                if f"{row.ablation}/{row.arm}" == place or homes.get(f"{row.ablation}/{row.arm}") == homes.get(
-                    place, place
-                ):
+                if homes.get(arm, arm) == homes.get(place, place):
                     tables.setdefault((kind, row.table), {}).setdefault(name, row.value)
-    values = next((found for found in tables.values() if len(found) == len(places)), None)
+    values = next((printed for printed in tables.values() if len(printed) == len(places)), None)
     return math.nan if values is None else _effect(part, values)
 
 

@@ -5,6 +5,7 @@ results/paper where it was computed afresh. A network that is narrowed to run on
 cost.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from plugins.suite.files import read_json
 COSTS = (Path("results/published/paper/cost"), Path("results/paper/cost"))
 IDENTITIES = Path("results/published/paper/identities.json")
 AT_PAPER_SIZE = "paper"
+PRINTED_UNIT = {"params": 1e6, "macs": 1e9}
 
 
 class Costs:
@@ -48,8 +50,14 @@ class Costs:
 
     def of(self, name: str, metric: str) -> int | None:
         """The count of an arm or model; None where there is none."""
-        record = self._counts.get(name) or self._counts.get(self.homes.get(name, name))
-        return None if record is None else record[metric]
+        return (self._record(name) or {}).get(metric)
+
+    def printed(self, name: str, metric: str) -> float | None:
+        """The printed count in the print's own convention; None where none is printed."""
+        return (self._record(name) or {}).get({"params": "printed_params_m", "macs": "printed_flops_g"}[metric])
+
+    def _record(self, name: str) -> Mapping | None:
+        return self._counts.get(name) or self._counts.get(self.homes.get(name, name))
 
 
 def judge(part: Part, costs: Costs, identities: Path = IDENTITIES) -> Outcome:
@@ -64,6 +72,20 @@ def judge(part: Part, costs: Costs, identities: Path = IDENTITIES) -> Outcome:
     if lacking:
         return not_tested(f"{lacking} is not counted at paper size; run python -m analysis cost")
     return {Counts: _order, Ratio: _ratio, Extra: _extra}[type(check)](check, counts, costs.source)
+
+
+def printed_effect(part: Part, costs: Costs) -> float:
+    """What the printed counts come to; NaN unless each is printed."""
+    check = part.check
+    printed = {name: costs.printed(name, check.metric) for name in check.arms()} if hasattr(check, "metric") else {}
+    if not printed or None in printed.values():
+        return math.nan
+    if isinstance(check, Counts):
+        return printed[check.count[-1]] / printed[check.count[0]]
+    if isinstance(check, Extra):
+        return (printed[check.extra[0]] - printed[check.extra[1]]) * PRINTED_UNIT[check.metric]
+    base = printed[check.without] if check.without else 0.0
+    return (printed[check.ratio[0]] - base) / (printed[check.ratio[1]] - base)
 
 
 def _exact(

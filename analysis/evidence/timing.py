@@ -1,8 +1,8 @@
-"""Interleaved timings with their intervals: records of benchmarks/results and of results/<where>/timing.
+"""Interleaved timings with their intervals: records of benchmarks/results and of folders that are named.
 
-A record is one JSON mapping: {name, machine, arms: {arm: {median_s, low, high, turns}}, ratio, ratio_low, ratio_high},
-where `ratio` is of the medians of two of its arms with the interval over turns. A file may hold a list of them. A
-number without an interval is no evidence.
+A record is one mapping: {name, machine, arms: {arm: {median_s, low, high, turns}}, of, against, ratio, ratio_low,
+ratio_high}, where `ratio` is the time of `against` over that of `of`, turn by turn, with its interval over turns. A file
+may hold a list of them. A number without an interval is no evidence.
 """
 
 import math
@@ -15,14 +15,13 @@ from plugins.suite.errors import UserError
 from plugins.suite.files import read_json
 
 FOLDERS = (Path("benchmarks/results"), Path("results/published/timing"))
-KEYS = ("name", "machine", "arms", "ratio", "ratio_low", "ratio_high")
-AGREES = 0.02  # a ratio is that of two medians where it differs by no more
+KEYS = ("name", "machine", "arms", "of", "against", "ratio", "ratio_low", "ratio_high")
 
 
 def load(folders: Sequence[Path] = FOLDERS) -> list[dict]:
     """All timing records with an interval, in the order of folders and names; other benchmark files are passed over."""
     records = []
-    for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
+    for path in (path for folder in folders for path in sorted(folder.rglob("*.json"))):
         content = read_json(path)
         for record in content if isinstance(content, list) else [content]:
             if isinstance(record, Mapping) and all(key in record for key in KEYS):
@@ -40,31 +39,17 @@ def _checked(record: Mapping, path: Path) -> dict:
 
 
 def judge(part: Part, records: list[dict]) -> Outcome:
-    """The verdict on a timing part, from the latest record of that name that holds both arms."""
+    """The verdict on a timing part, from the last record of that name that compares the two."""
     check = part.check
     if isinstance(check, NotTested):
         return not_tested(check.not_tested)
-    hits = [
-        record
-        for record in records
-        if record["name"] == check.record and {check.faster, check.than} <= set(record["arms"])
-    ]
-    for record in reversed(hits):
-        interval = _interval(check, record)
-        if interval:
-            return _conclude(check, record, *interval)
+    for record in reversed([record for record in records if record["name"] == check.record]):
+        ratio, low, high = record["ratio"], record["ratio_low"], record["ratio_high"]
+        if (record["of"], record["against"]) == (check.faster, check.than):
+            return _conclude(check, record, ratio, low, high)
+        if (record["of"], record["against"]) == (check.than, check.faster):
+            return _conclude(check, record, 1 / ratio, 1 / high, 1 / low)
     return not_tested(f"no record '{check.record}' of {check.faster} beside {check.than} with an interval")
-
-
-def _interval(check: Faster, record: Mapping) -> tuple[float, float, float] | None:
-    """(ratio, low, high) of the slower's time over the faster's; None where the record's ratio is of other arms."""
-    ratio, low, high = record["ratio"], record["ratio_low"], record["ratio_high"]
-    wanted = record["arms"][check.than]["median_s"] / record["arms"][check.faster]["median_s"]
-    if abs(ratio / wanted - 1) <= AGREES:
-        return ratio, low, high
-    if abs(1 / ratio / wanted - 1) <= AGREES:
-        return 1 / ratio, 1 / high, 1 / low
-    return None
 
 
 def _conclude(check: Faster, record: Mapping, ratio: float, low: float, high: float) -> Outcome:
