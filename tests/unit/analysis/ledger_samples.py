@@ -58,7 +58,10 @@ def study(
             right = round((mean + (residuals[seed - 1] if seeds > 1 else 0.0)) * n_items / 100)
             line = row(arm, seed, 100 * right / n_items, scale=scale, **(changes or {}).get(arm, {}))
             rows.append(line)
-            curve = {"update": list(range(20, 401, 20)), "top1": [min(1.0, u / 200) * line["metrics.top1"] for u in range(20, 401, 20)]}
+            curve = {
+                "update": list(range(20, 401, 20)),
+                "top1": [min(1.0, u / 200) * line["metrics.top1"] for u in range(20, 401, 20)],
+            }
             curve["train_loss"] = [2.3 * math.exp(-u / 60) for u in curve["update"]]
             kept[line["run"]] = {"chance": CHANCE, "curve": curve, **(details or {}).get(arm, {})}
             items[line["run"]] = right_or_wrong(right, n_items, seed)
@@ -74,13 +77,15 @@ def right_or_wrong(right: int, n: int, seed: int) -> pd.DataFrame:
 
 
 def published(scale: str, name: str) -> Study:
-    """The published runs of a study as if they were fresh and had kept their items: what the gates and the statistics
+    """The published runs of a study as if they were fresh, of one source, and had kept their items: what the gates and the statistics
     would say of them if nothing else were wrong.
 
     Translation kept its sentences, so that items are real; for pictures, just as many are right as were.
     """
     homes = {
-        f"{ablation}/{arm}": home for ablation, known in claims.ablations(name).items() for arm, home in known.homes.items()
+        f"{ablation}/{arm}": home
+        for ablation, known in claims.ablations(name).items()
+        for arm, home in known.homes.items()
     }
     values = [json.loads(line) for line in (PUBLISHED / scale / "metrics.jsonl").read_text().splitlines()]
     values = [value for value in values if value["study"] == name]
@@ -90,7 +95,7 @@ def published(scale: str, name: str) -> Study:
         line = {key: value[key] for key in (*loading.IDENTITY, "status", "task", "engine", "primary")}
         for section in ("metrics", "losses", "settings", "data", "provenance"):
             line |= loading.flatten(value[section], section)
-        rows.append(line | {"run": run, "stale": ""})
+        rows.append(line | {"run": run, "stale": "", "provenance.sources_sha256": "one"})
         details[run] = _with_chance(value)
         items[run] = _items(value)
     return Study(name, scale, pd.DataFrame(rows), homes, lambda r: details[r["run"]], lambda r: items[r["run"]])
@@ -102,7 +107,8 @@ def _with_chance(value: Mapping) -> dict:
         classes = {"mini_shapes": 5, "cifar10": 10, "cifar100": 100}[value["data"]["name"]]
         kept["chance"] = {"loss": math.log(classes), "metric": 100 / classes}
     elif value["task"] == "translation":
-        kept["chance"] = {"loss": math.log(max(value["settings"]["dictionary_types"].values())), "metric": 0.0}
+        types = value["settings"].get("dictionary_types", {"toram": 152})  # of the same data, where it was not recorded
+        kept["chance"] = {"loss": math.log(max(types.values())), "metric": 0.0}
     return kept
 
 

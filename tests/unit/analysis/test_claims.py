@@ -82,7 +82,11 @@ def test_contrasts_take_one_arm_from_another():
         ("aaconv", 1, ["depth/34+aa", "depth/50+aa", "depth/101+aa", "depth/152+aa"]),
         ("aaconv", 6, ["fractions/0.25+relative", "fractions/0.75+relative"]),
         ("aaconv", 9, ["fractions/0.25+sine", "positions_34/sine"]),
-        ("acmix", 4, ["resnets/26+acmix", "resnets/38+acmix", "resnets/50+acmix", "swins/tiny+acmix", "swins/small+acmix"]),
+        (
+            "acmix",
+            4,
+            ["resnets/26+acmix", "resnets/38+acmix", "resnets/50+acmix", "swins/tiny+acmix", "swins/small+acmix"],
+        ),
         ("acmix", 9, ["paths/sum", "paths/convex"]),
         ("acmix", 11, ["groups/shared"]),
     ],
@@ -104,7 +108,9 @@ def test_an_arm_that_vanished_is_one_line_with_the_nearest_name(tmp_path):
     check = "{better: branches/muse, than: branches/muse_simpel}"
     lines.append("      - {id: a, says: x, task: translation, level: trained, check: " + check + "}")
     (folder / "claims.yaml").write_text("\n".join(lines) + "\n")
-    with pytest.raises(UserError, match=r"claim 1, part a: no arm 'branches/muse_simpel'.*did you mean 'branches/muse_simple'") as caught:
+    with pytest.raises(
+        UserError, match=r"claim 1, part a: no arm 'branches/muse_simpel'.*did you mean 'branches/muse_simple'"
+    ) as caught:
         claims.check_all(tmp_path)
     assert "\n" not in str(caught.value)
 
@@ -128,7 +134,10 @@ def test_an_ablation_that_is_like_another_has_its_arms(tmp_path):
         ({"check": {"equal": ["a/b", "c/d"]}}, "needs `reference` and `margin"),
         ({"check": {"trend": ["a/b", "c/d"], "order": "falls"}}, "at least 3"),
         ({"check": {"value": "a/b", "metric": "m"}}, "needs 'above' or 'below'"),
-        ({"check": {"ratio": ["a/b", "c/d"], "metric": "macs", "at_most": 1}}, "is of level exact or printed, not trained"),
+        (
+            {"check": {"ratio": ["a/b", "c/d"], "metric": "macs", "at_most": 1}},
+            "is of level exact or printed, not trained",
+        ),
         ({"check": {"spread": "a/b", "below": 0.2}}, "where its bounds come from"),
         ({"check": {"better": "a/b", "than": "c/d"}, "margin": {"share": 0.1, "why": "w"}}, "needs `reference`"),
         ({"check": {"better": "a/b", "than": "c/d"}, "tsk": 1}, "tsk"),
@@ -151,4 +160,6 @@ def test_ids_stand_once():
 
 
 def test_a_missing_key_is_named():
-    assert "part a: says: this key is missing" in fault({key: TRAINED[key] for key in ("id", "task", "level")} | {"check": {"not_tested": "x"}})
+    assert "part a: says: this key is missing" in fault(
+        {key: TRAINED[key] for key in ("id", "task", "level")} | {"check": {"not_tested": "x"}}
+    )

@@ -56,7 +56,9 @@ def outcome(study: str, claim: int, part: str):
 
 
 def exact_part(check: dict, **fields: object) -> Part:
-    return Part.model_validate({"id": "a", "says": "x", "task": "detection", "level": "exact", "check": check, **fields})
+    return Part.model_validate(
+        {"id": "a", "says": "x", "task": "detection", "level": "exact", "check": check, **fields}
+    )
 
 
 def test_there_are_thirty_one_count_checks():
@@ -144,15 +146,23 @@ def test_an_arm_that_was_not_counted_is_not_tested(tmp_path):
     (tmp_path / "acmix.json").write_text(json.dumps([{"model": "a/b", "scale": "paper", "params": 5, "macs": None}]))
     part = exact_part({"count": ["a/b", "a/c"], "order": "rises", "metric": "macs"})
     result = exact.judge(part, exact.Costs("acmix", {}, [tmp_path]))
-    assert (result.verdict, result.reason) == ("not tested", "a/b is not counted at paper size; run python -m analysis cost")
+    assert (result.verdict, result.reason) == (
+        "not tested",
+        "a/b is not counted at paper size; run python -m analysis cost",
+    )
 
 
 @pytest.mark.parametrize(("order", "verdict"), [("rises", "contradicted"), ("falls", "supported")])
 def test_counts_that_are_equal_or_turn_contradict(tmp_path, order, verdict):
-    records = [{"model": f"a/{name}", "scale": "paper", "params": p, "macs": 1} for name, p in (("x", 9), ("y", 8), ("z", 7))]
+    records = [
+        {"model": f"a/{name}", "scale": "paper", "params": p, "macs": 1} for name, p in (("x", 9), ("y", 8), ("z", 7))
+    ]
     (tmp_path / "s.json").write_text(json.dumps(records))
     known = exact.Costs("s", {}, [tmp_path])
-    assert exact.judge(exact_part({"count": ["a/x", "a/y", "a/z"], "order": order, "metric": "params"}), known).verdict == verdict
+    assert (
+        exact.judge(exact_part({"count": ["a/x", "a/y", "a/z"], "order": order, "metric": "params"}), known).verdict
+        == verdict
+    )
     equal = exact_part({"count": ["a/x", "a/y"], "order": order, "metric": "macs"})
     assert exact.judge(equal, known).verdict == "contradicted"
 
@@ -242,7 +252,9 @@ def test_a_number_without_an_interval_is_no_evidence(tmp_path):
     assert timed([]).reason == "no record 'n' of fast beside slow with an interval"
 
 
-@pytest.mark.parametrize("changes", [{"ratio_low": math.nan}, {"ratio_high": math.inf}, {"ratio": 9.0}, {"ratio": -1.0}])
+@pytest.mark.parametrize(
+    "changes", [{"ratio_low": math.nan}, {"ratio_high": math.inf}, {"ratio": 9.0}, {"ratio": -1.0}]
+)
 def test_a_record_that_cannot_be_is_refused(tmp_path, changes):
     (tmp_path / "a.json").write_text(json.dumps(record(1.2, 1.1, 1.3) | changes))
     with pytest.raises(UserError, match=r"a.json: n: ratio"):

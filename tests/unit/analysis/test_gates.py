@@ -131,12 +131,18 @@ def test_alike_lets_an_arm_change_what_it_is_about_and_not_its_sources():
     assert "the sources of l/a" in gates.alike([mixed]).reason
 
 
-@pytest.mark.parametrize(("stale", "passed"), [(math.nan, True), ("", True), ("data set made by another generator", False), (None, False)])
+@pytest.mark.parametrize(
+    ("stale", "passed"), [(math.nan, True), ("", True), ("data set made by another generator", False), (None, False)]
+)
 def test_fresh_asks_for_an_empty_column(stale, passed):
     assert gates.fresh(runs({"l/a": 60.0}, changes={"l/a": {"stale": stale}})).passed is passed
 
 
 def test_the_first_failed_gate_is_the_reason():
-    made = [gates.Gate("fresh", True, "5 runs"), gates.Gate("trained", False, "x", "arm did not train"), gates.Gate("tie", False, "y", "tie")]
+    made = [
+        gates.Gate("fresh", True, "5 runs"),
+        gates.Gate("trained", False, "x", "arm did not train"),
+        gates.Gate("tie", False, "y", "tie"),
+    ]
     assert gates.failed(made) == "arm did not train"
     assert gates.text(made) == "fresh=pass(5 runs); trained=fail(x); tie=fail(y)"
