@@ -20,7 +20,7 @@ from plugins.runner import device, doctor, measure, state
 from plugins.suite import files, sources
 from plugins.suite.errors import UserError
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def test_json_is_whole_or_absent(tmp_path):
