@@ -160,18 +160,20 @@ def code_digest(paths: list[str]) -> str:
     """
     total = hashlib.sha256()
     for path in sorted(paths):
-        total.update(path.encode() + b"\0" + hashlib.sha256(_meaning(ROOT / path)).digest())
+        total.update(path.encode() + b"\0" + _meaning(ROOT / path, (ROOT / path).stat().st_mtime_ns))
     return total.hexdigest()[:16]
 
 
-def _meaning(path: Path) -> bytes:
+@cache
+def _meaning(path: Path, changed: int) -> bytes:
+    """SHA-256 of what a file says; `changed`, its time, makes a new version of a file another one."""
     content = path.read_bytes()
     if path.suffix != ".py":
-        return content
+        return hashlib.sha256(content).digest()
     tree = ast.parse(content)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
             first = node.body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
                 node.body = node.body[1:]
-    return ast.dump(tree).encode()
+    return hashlib.sha256(ast.dump(tree).encode()).digest()
