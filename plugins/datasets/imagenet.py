@@ -187,4 +187,3 @@ def members(file: BinaryIO, pattern: str, shown: Path | str) -> Iterator[tuple[s
                 yield member.name, archive.extractfile(member).read()
     except (tarfile.TarError, EOFError) as error:
         raise UserError(f"{shown}: not a whole tar archive ({error}); get the original again") from error
-

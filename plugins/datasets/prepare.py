@@ -72,4 +72,3 @@ def check_range(name: str, params: dict, key: str, low, high) -> None:
     """UserError unless low <= params[key] <= high."""
     if not low <= params[key] <= high:
         raise UserError(f"data set {name}: {key}={params[key]} must lie between {low} and {high}")
-

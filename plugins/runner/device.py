@@ -97,7 +97,9 @@ def _free(device: str, stack: contextlib.ExitStack) -> bool:
         # In a shared folder the kernel may refuse O_CREAT on another user's file even where it exists.
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError as error:
-        raise UserError(f"{path}: cannot be opened as the lock of GPU {device} ({error.strerror}); remove it") from error
+        raise UserError(
+            f"{path}: cannot be opened as the lock of GPU {device} ({error.strerror}); remove it"
+        ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -16,7 +16,7 @@ IDENTITY = ("scale", "study", "ablation", "arm", "seed")
 
 
 def staleness(value: Mapping) -> str:
-    """"" where the content of a metrics.json is fresh, else the reason in one line. It never raises."""
+    """ "" where the content of a metrics.json is fresh, else the reason in one line. It never raises."""
     try:
         return _staleness(value)
     except UserError as error:

@@ -107,7 +107,7 @@ def scores(task: str, frame, annotations: Path | None = None) -> dict[str, float
 
 
 def disagreement(task: str, metrics: Mapping[str, float], frame, annotations: Path | None = None) -> str:
-    """"" where the metrics follow from the items, else the first that does not, in one line."""
+    """ "" where the metrics follow from the items, else the first that does not, in one line."""
     for name, value in scores(task, frame, annotations).items():
         if name not in metrics:
             return f"metrics.{name} is missing, the items say {value:.4f}"
@@ -159,7 +159,12 @@ def _detection(frame, annotations: Path | None) -> dict[str, float]:
         if len(images) != len(frame):
             raise UserError(f"{annotations}: has {len(images)} images, the items are {len(frame)}")
         detections = [
-            {"image_id": images[item], "bbox": list(map(float, box)), "score": float(score), "category_id": classes[label]}
+            {
+                "image_id": images[item],
+                "bbox": list(map(float, box)),
+                "score": float(score),
+                "category_id": classes[label],
+            }
             for item, boxes, values, labels in zip(
                 frame["item"], frame["boxes"], frame["scores"], frame["labels"], strict=True
             )

@@ -34,7 +34,9 @@ def test_a_whole_folder_is_verified(tmp_path):
     manifest = verify(small(tmp_path / "data"))
     assert sorted(manifest["files"]) == ["text/a", "text/b"]
     assert manifest["checksum"] == checksum_of(manifest["files"])
-    assert {path.name for path in tmp_path.iterdir()} == {"data", ".data.verified.json"}, "temporary folders stay behind"
+    assert {path.name for path in tmp_path.iterdir()} == {"data", ".data.verified.json"}, (
+        "temporary folders stay behind"
+    )
 
 
 @pytest.mark.parametrize("harm", ["missing", "altered", "cut", "added"])
