@@ -58,7 +58,7 @@ def check_name(name: str) -> None:
 
 
 def checked(name: str, params: dict, known: dict) -> dict:
-    """The defaults `known` overlaid with `params`; UserError for a key that has no default or a value of another type."""
+    """`params` over the defaults `known`; UserError for a key that has no default or a value of another type."""
     for key, value in params.items():
         if key not in known:
             raise UserError(f"data set {name}: unknown parameter {key!r}{nearest(key, known)}")

@@ -4,8 +4,8 @@
 `generator`, the digest of what made the folder: the data set's sources, its parameters, the versions of what they use.
 A folder that was cut short, altered, added to, or made by another generator is told from a whole one by `verify`.
 
-What was hashed once is remembered beside the folder in `.<folder>.verified.json` (no part of the data): size and time of
-every file, and which checks of the content it passed. Only files whose size or time differ are hashed again.
+What was hashed once is remembered beside the folder in `.<folder>.verified.json` (no part of the data): size and time
+of every file, and which checks of the content it passed. Only files whose size or time differ are hashed again.
 """
 
 from __future__ import annotations
@@ -268,7 +268,7 @@ def memory_file(folder: Path) -> Path:
 
 
 def remember(folder: Path, manifest: Mapping, files: Mapping, checks: Mapping | None = None) -> None:
-    """Writes the memory of a folder. In a place where nothing can be written it says so, and all is checked each time."""
+    """Writes the memory of a folder. Where nothing can be written it says so, and all is checked each time."""
     checks = _memory(folder, manifest)["checks"] if checks is None else checks
     content = {"checksum": manifest["checksum"], "checks": dict(checks), "files": dict(files)}
     try:

@@ -5,10 +5,10 @@ One row an item of the scored split, in the order of the split. Columns of every
 metrics are computed from:
 
 translation     source_words: int; bleu: hypothesis and reference length, matches and totals of 1- to 4-grams
-                (10 ints); chrf: hypothesis, reference and matching n-grams of each order (18 ints), as sacrebleu has them
+                (10 ints); chrf: hypothesis, reference and matching n-grams of each order (18 ints), by sacrebleu
 classification  label, predicted: int; top5: bool
 segmentation    intersect, union: pixels by class (lists of ints), ignored pixels left out
-detection       boxes: [x, y, width, height] of each detection in pixels of the image; scores; labels: index of the class
+detection       boxes: [x, y, width, height] of each detection, pixels of the image; scores; labels: index of class
 """
 
 from __future__ import annotations

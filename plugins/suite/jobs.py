@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from plugins.suite import files, sources
+from plugins.suite import catalog, data, files, sources
 from plugins.suite.catalog import EXPERIMENTS, Run, data_folder, studies
 from plugins.suite.errors import UserError
 from plugins.suite.files import read_yaml
@@ -96,6 +96,26 @@ def shift_times(where: str) -> str | list[str]:
     """The times of ACmix's shift: measured at a plain scale; what was published with the runs otherwise, if it was."""
     path = f"results/{where}/tables/acmix/shift_timing.json"
     return path if not where.startswith("published/") or Path(path).is_file() else []
+
+
+def dataset_generator(scale: str, folder: str, wanted: list[str]) -> str:
+    """The digest of what makes the data set of a folder: where it is another than before, the data are made again."""
+    content = _dataset(scale, folder, wanted)
+    return data.generator_digest(content["name"], {key: value for key, value in content.items() if key != "name"})
+
+
+def timed_data(study: str, recipe: str, scale: str) -> str:
+    """The manifest of the data set of a recipe whose arms are timed."""
+    return f"results/data/{scale}/{catalog.data_folder(catalog.recipe(study, recipe, scale)['data'])}/manifest.json"
+
+
+def timed_sources(study: str, recipe: str, scale: str) -> list[str]:
+    """The files that timing the arms of a recipe imports."""
+    paths = set(sources.closure(frozenset({"plugins.runner.timing"})))
+    for ablation, _, spec in catalog.arm_specs(study, scale):
+        if catalog.ablations(study)[ablation].recipe_name == recipe:
+            paths |= set(sources.run_sources(spec))
+    return sorted(paths)
 
 
 def published() -> dict[str, list[str]]:

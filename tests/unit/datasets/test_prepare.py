@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import json
+import os
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from plugins.datasets.__main__ import main, parse_params
 from plugins.datasets.prepare import checked, names, prepare
+from plugins.suite import data
 from plugins.suite.data import verify
 from plugins.suite.errors import UserError
 
@@ -101,3 +103,49 @@ def test_prepare_takes_parameters_as_a_dictionary(tmp_path):
     manifest = prepare("mini_shapes", tmp_path / "data", params)
     assert manifest == verify(tmp_path / "data" / "manifest.json")
     assert manifest["params"]["size"] == 64 and manifest["params"]["seed"] == 1
+
+
+TINY = {"size": 64, "train": 2, "val": 1, "test": 1, "per_class": 1}
+
+
+def test_what_was_prepared_is_not_hashed_again(tmp_path, monkeypatch):
+    prepare("mini_shapes", tmp_path / "data", TINY)
+    monkeypatch.setattr(data, "file_sha256", lambda path: pytest.fail(f"{path} is hashed again"))
+    verify(tmp_path / "data" / "manifest.json")
+
+
+def test_a_prepared_folder_is_verified_whole_on_demand(tmp_path, capsys):
+    out, words = str(tmp_path / "data"), [f"{key}={value}" for key, value in TINY.items()]
+    assert main(["mini_shapes", out, "--params", *words]) == 0
+    written = capsys.readouterr().out
+    assert main(["mini_shapes", out, "--verify", "--params", *words]) == 0
+    assert capsys.readouterr().out == written
+    for arguments, said in [
+        (["mini_shapes", out, "--verify", "--params", *words, "seed=7"], "has seed=1, the recipe asks for 7"),
+        (["cifar10", out, "--verify"], "is data set 'mini_shapes', the recipe asks for 'cifar10'"),
+        (["mini_shapes", str(tmp_path / "none"), "--verify"], "no manifest"),
+        (["mini_shape", out, "--verify"], "did you mean 'mini_shapes'"),
+    ]:
+        assert main(arguments) == 2
+        assert said in capsys.readouterr().err
+    victim = next((tmp_path / "data" / "images" / "train").iterdir())
+    before = victim.stat()
+    content = bytearray(victim.read_bytes())
+    content[-1] ^= 1
+    victim.write_bytes(content)
+    os.utime(victim, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert main(["mini_shapes", out, "--verify", "--params", *words]) == 2
+    assert f"{victim}: SHA-256 differs" in capsys.readouterr().err
+
+
+def test_data_sets_are_found_by_scanning(tmp_path, monkeypatch):
+    assert {"mini_shapes", "mini_translation", "imagenet", "wmt14"} <= set(names())
+    assert not {"prepare", "originals", "parallel", "masks", "binarise", "__main__"} & set(names())
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_data_set_says_what_makes_it(name):
+    module = importlib.import_module(f"plugins.datasets.{name}")
+    assert data.defaults(name) == module.DEFAULTS
+    assert f"plugins/datasets/{name}.py" in data.generator_sources(name)
+    assert len(data.generator_digest(name, {})) == 16

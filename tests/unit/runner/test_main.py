@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
 import threading
 import types
 from pathlib import Path
@@ -188,7 +187,8 @@ def test_data_of_another_generator_or_recipe_are_refused(suite, monkeypatch):
     content = json.loads(suite.manifest.read_text())
     for change, words in (
         ({"generator": "f" * 16}, "made by other sources, parameters or versions than these; prepare the data again"),
-        ({"name": "cifar10", "params": {"val": 500}, "generator": data.generator_digest("cifar10", {})}, "asks for 'mini_"),
+        ({"name": "cifar10", "params": {"val": 500}, "generator": data.generator_digest("cifar10", {})},
+         "is data set 'cifar10', the recipe asks for 'mini_shapes'"),
         ({"params": content["params"] | {"seed": 99},
           "generator": data.generator_digest("mini_shapes", content["params"] | {"seed": 99})}, "has seed=99"),
     ):  # fmt: skip
