@@ -1,4 +1,4 @@
-"""Draws the pictures of this folder's README from the generators: python -m plugins.datasets.pictures [FOLDER]."""
+"""Draws the pictures of plugins/datasets/README.md from the generators: python -m docs.tools.draw_datasets [FOLDER]."""
 
 import sys
 from pathlib import Path
@@ -131,4 +131,4 @@ def _save(figure, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "pictures")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[2] / "plugins" / "datasets" / "pictures")

@@ -1,4 +1,4 @@
-"""Command line: python -m plugins.datasets NAME OUTDIR [--params KEY=VALUE ...] [--data-root DIR] [--fetch|--verify]."""
+"""Command line: python -m plugins.datasets NAME OUTDIR [--params KEY=VALUE ...] [--data-root DIR] [--fetch]."""
 
 import argparse
 import json

@@ -7,7 +7,8 @@ interval that order statistics give it, and the ratio to the baseline arm turn b
 
 Record: {name, machine, threads, torch, arms, ratios}
   arms    {arm: {latency_ms, low, high, train_step_ms, train_low, train_high, peak_mb, train_peak_mb, turns}}; a
-          training step is forward, loss and backward, without the optimiser; peaks are what one call holds above what was held
+          training step is forward, loss and backward, without the optimiser; a peak is what one call holds above what
+          was held before it (MB)
   ratios  {arm: {against, latency, low, high, train_step, train_low, train_high}}: the arm's time over its baseline's
 """
 
