@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fnmatch
 import math
 import statistics
 import sys
@@ -43,11 +44,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--scale", default="mini", choices=["mini", "small", "paper"])
     parser.add_argument("--data", required=True, type=Path, help="manifest.json of the recipe's data set")
     parser.add_argument("--out", required=True, type=Path, help="the record, as JSON")
+    parser.add_argument("--arms", nargs="+", default=["*"], metavar="A", help="<ablation>/<arm>, * for any text (all)")
     parser.add_argument("--turns", type=int, default=15, help="turns that every arm takes (15)")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     args = parser.parse_args(argv)
     try:
-        specs, baselines = arms_of(args.study, args.recipe, args.scale)
+        specs, baselines = arms_of(args.study, args.recipe, args.scale, args.arms)
         data.verify(args.data)
         with device.take(args.device) as kind, contextlib.redirect_stdout(sys.stderr):
             record = time_arms(specs, baselines, args.data.parent, args.turns, kind)
@@ -60,16 +62,20 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def arms_of(study: str, recipe: str, scale: str) -> tuple[dict[str, dict], dict[str, str]]:
-    """({arm: resolved run}, {arm: its baseline}) of all arms that a recipe trains, arms named <ablation>/<arm>."""
+def arms_of(
+    study: str, recipe: str, scale: str, patterns: Sequence[str] = ("*",)
+) -> tuple[dict[str, dict], dict[str, str]]:
+    """({arm: resolved run}, {arm: its baseline}) of the arms that a recipe trains, arms named <ablation>/<arm>."""
     ablations = catalog.ablations(study)
     specs = {
         f"{ablation}/{arm}": spec
         for ablation, arm, spec in catalog.arm_specs(study, scale)
         if ablations[ablation].recipe_name == recipe
+        and any(fnmatch.fnmatchcase(f"{ablation}/{arm}", pattern) for pattern in patterns)
     }
     if not specs:
-        raise UserError(f"experiments/{study}: no arm has the recipe '{recipe}' at scale {scale}")
+        shown = ", ".join(patterns)
+        raise UserError(f"experiments/{study}: no arm of {shown} has the recipe '{recipe}' at scale {scale}")
     baselines = {
         name: "/".join(catalog.home(study, ablation, ablations[ablation].baseline))
         for name, ablation in ((name, name.partition("/")[0]) for name in specs)
@@ -89,6 +95,7 @@ def time_arms(specs: Mapping[str, dict], baselines: Mapping[str, str], folder: P
         size = one_example(spec["measure"])
         _, infer, train_step = load_engine(spec).measured_model(spec | {"measure": size}, folder)
         calls |= {(name, "latency"): infer, (name, "train_step"): train_step}
+        _try(name, infer)
         peaks[name] = {"peak_mb": peak_megabytes(infer, kind), "train_peak_mb": peak_megabytes(train_step, kind)}
     threads = torch.get_num_threads()
     times = in_turns({key: timer(call, threads) for key, call in calls.items()}, turns)
@@ -99,6 +106,13 @@ def time_arms(specs: Mapping[str, dict], baselines: Mapping[str, str], folder: P
         if base in specs and base != name:
             ratios[name] = {"against": base, **_of_ratio(times, name, base)}
     return machine(kind, threads) | {"arms": arms, "ratios": ratios}
+
+
+def _try(name: str, call: Callable[[], object]) -> None:
+    try:
+        call()
+    except ValueError as error:  # what operators raise for a map that does not suit them
+        raise UserError(f"{name}: cannot run at this size ({files.one_line(error)}); leave it out of --arms") from error
 
 
 def _of_arm(times: Mapping, name: str) -> dict:

@@ -42,7 +42,9 @@ rule time_arms:
         gpu=GPUS_PER_RUN,
     params:
         device=config["device"],
+        arms=lambda w: sorted({"/".join(run.home) for run in RUNS if run.study == w.study}),
     shell:
         "python -m plugins.runner.timing --study {wildcards.study:q} --recipe {wildcards.recipe:q}"
         " --scale {wildcards.scale:q} --data {input.data:q} --device {params.device:q} --out {output:q}"
+        " --arms {params.arms:q}"
         " &> {log:q}"

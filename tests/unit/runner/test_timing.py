@@ -97,5 +97,19 @@ def test_the_arms_of_a_recipe_are_those_of_its_ablations(monkeypatch):
     specs, baselines = timing.arms_of("study", "classification", "mini")
     assert specs == {"widths/one": {"n": 1}, "widths/two": {"n": 2}}
     assert baselines == dict.fromkeys(specs, "elsewhere/one")
-    with pytest.raises(UserError, match="no arm has the recipe 'segmentation' at scale mini"):
+    assert list(timing.arms_of("study", "classification", "mini", ["widths/o*", "other/*"])[0]) == ["widths/one"]
+    with pytest.raises(UserError, match=r"no arm of widths/three has the recipe 'classification' at scale mini"):
+        timing.arms_of("study", "classification", "mini", ["widths/three"])
+    with pytest.raises(UserError, match=r"no arm of \* has the recipe 'segmentation' at scale mini"):
         timing.arms_of("study", "segmentation", "mini")
+
+
+def test_an_arm_that_cannot_run_is_named(monkeypatch, tmp_path):
+    def refuse():
+        raise ValueError("x.shape=(1, 8, 2, 2): needs sides of at least 4")
+
+    double = types.SimpleNamespace(measured_model=lambda spec, folder: (None, refuse, refuse))
+    monkeypatch.setattr(timing, "load_engine", lambda spec: double)
+    spec = {"seed": 1, "threads": 1, "measure": {"height": 8}}
+    with pytest.raises(UserError, match=r"a/b: cannot run at this size \(x.shape=.*\); leave it out of --arms"):
+        timing.time_arms({"a/b": spec}, {"a/b": "a/b"}, tmp_path, 6, "cpu")
