@@ -31,6 +31,7 @@ from plugins.suite.errors import UserError
 from plugins.suite.files import read_json, write_json
 
 MANIFEST = "manifest.json"
+AGAIN = "prepare the data again (snakemake --forcerun prepare_data)"
 # What a data folder may hold. A folder with anything else at its top is somebody's own and is not replaced.
 OWN_NAMES = {MANIFEST, "text", "bin", "subword.codes", "subword.model", "subword.vocab"}
 OWN_NAMES |= {"images", "annotations", "masks", "classes"}
@@ -205,10 +206,10 @@ def verify(manifest_path: Path, thorough: bool = False) -> dict:
     folder, manifest = manifest_path.parent, read_manifest(manifest_path)
     reason = staleness(manifest)
     if reason:
-        raise UserError(f"{manifest_path}: {reason}; prepare the data again")
+        raise UserError(f"{manifest_path}: {reason}; {AGAIN}")
     files, now = manifest["files"], stamps(folder)
     for path in sorted(files.keys() - now.keys()):
-        raise UserError(f"{folder / path}: listed in {MANIFEST} but missing; prepare the data again")
+        raise UserError(f"{folder / path}: listed in {MANIFEST} but missing; {AGAIN}")
     for path in sorted(now.keys() - files.keys() - {MANIFEST}):
         raise UserError(f"{folder / path}: not listed in {MANIFEST}; move it out of the data folder")
     known = {} if thorough else _memory(folder, manifest)["files"]
@@ -216,7 +217,7 @@ def verify(manifest_path: Path, thorough: bool = False) -> dict:
     with ThreadPoolExecutor(THREADS) as pool:
         for path, digest in zip(todo, pool.map(lambda path: file_sha256(folder / path), todo), strict=True):
             if digest != files[path]:
-                raise UserError(f"{folder / path}: SHA-256 differs from {MANIFEST}; prepare the data again")
+                raise UserError(f"{folder / path}: SHA-256 differs from {MANIFEST}; {AGAIN}")
     if todo:
         remember(folder, manifest, now)
     return manifest
@@ -257,7 +258,7 @@ def check_once(folder: Path, manifest: Mapping, check: Callable[[Path, dict], st
         return
     problem = check(folder, manifest)
     if problem:
-        raise UserError(f"{problem}; prepare the data again")
+        raise UserError(f"{problem}; {AGAIN}")
     remember(folder, manifest, memory["files"], memory["checks"] | {name: code})
 
 
@@ -300,7 +301,7 @@ def check_spec(manifest: Mapping, wanted: Mapping, where: Path) -> None:
         if key not in NOT_CONTENT and manifest["params"].get(key) != value:
             raise UserError(
                 f"{where}: data set '{name}' has {key}={manifest['params'].get(key)!r}, the recipe asks for {value!r}; "
-                "prepare the data again"
+                f"{AGAIN}"
             )
 
 
@@ -312,7 +313,7 @@ def read_manifest(path: Path) -> dict:
     try:
         stat = os.stat(path)
     except OSError as error:
-        raise UserError(f"{path}: no manifest, the data set was not prepared to its end; prepare it again") from error
+        raise UserError(f"{path}: no manifest, the data set was not prepared to its end; {AGAIN}") from error
     return _read_manifest(Path(path), stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
@@ -321,10 +322,10 @@ def _read_manifest(path: Path, *version: int) -> dict:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not a readable JSON manifest; prepare the data again") from error
+        raise UserError(f"{path}: not a readable JSON manifest; {AGAIN}") from error
     problem = _problem(manifest)
     if problem:
-        raise UserError(f"{path}: {problem}; prepare the data again")
+        raise UserError(f"{path}: {problem}; {AGAIN}")
     return manifest
 
 
