@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from plugins.suite import catalog, files, sources
+from plugins.suite import catalog, data, files, sources
 from plugins.suite.catalog import EXPERIMENTS, Run
 from plugins.suite.errors import UserError
 
@@ -20,8 +20,7 @@ def dataset_name(scale: str, folder: str, wanted: list[str]) -> str:
 
 def dataset_values(scale: str, folder: str, wanted: list[str]) -> list[str]:
     """Its parameters as key=value words."""
-    data = _dataset(scale, folder, wanted)
-    return [f"{key}={json.dumps(value)}" for key, value in data.items() if key != "name"]
+    return [f"{key}={json.dumps(value)}" for key, value in _dataset(scale, folder, wanted).items() if key != "name"]
 
 
 def dataset_workers(scale: str, folder: str, wanted: list[str]) -> int:
@@ -47,11 +46,11 @@ def _dataset(scale: str, folder: str, wanted: list[str]) -> dict:
         raise UserError(
             f"results/data/{scale}/{folder}: no recipe of {', '.join(wanted)} at scale {scale} has such data"
         )
-    (first, data), *others = sharing
+    (first, shared), *others = sharing
     for path, values in others:
-        if values != data:
+        if values != shared:
             raise UserError(f"{path}: data '{folder}' differs from {first}; the runs share it, so make them equal")
-    return data
+    return shared
 
 
 def expected(runs: list[Run]) -> list[dict]:
@@ -97,6 +96,26 @@ def shift_times(where: str) -> str | list[str]:
     """The times of ACmix's shift: measured at a plain scale; what was published with the runs otherwise, if it was."""
     path = f"results/{where}/tables/acmix/shift_timing.json"
     return path if not where.startswith("published/") or Path(path).is_file() else []
+
+
+def dataset_generator(scale: str, folder: str, wanted: list[str]) -> str:
+    """The digest of what makes the data set of a folder: where it is another than before, the data are made again."""
+    content = _dataset(scale, folder, wanted)
+    return data.generator_digest(content["name"], {key: value for key, value in content.items() if key != "name"})
+
+
+def timed_data(study: str, recipe: str, scale: str) -> str:
+    """The manifest of the data set of a recipe whose arms are timed."""
+    return f"results/data/{scale}/{catalog.data_folder(catalog.recipe(study, recipe, scale)['data'])}/manifest.json"
+
+
+def timed_sources(study: str, recipe: str, scale: str) -> list[str]:
+    """The files that timing the arms of a recipe imports."""
+    paths = set(sources.closure(frozenset({"plugins.runner.timing"})))
+    for ablation, _, spec in catalog.arm_specs(study, scale):
+        if catalog.ablations(study)[ablation].recipe_name == recipe:
+            paths |= set(sources.run_sources(spec))
+    return sorted(paths)
 
 
 def published() -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ their own. `tests/end_to_end` compares the list with `sys.modules` of real runs.
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
 from functools import cache
 from pathlib import Path
@@ -140,3 +141,43 @@ def config_files(path: Path) -> list[str]:
                 # mmdet::... is the installed package's.
                 found += [] if "::" in base else config_files(path.parent / base)
     return found
+
+
+# What decides the numbers of a run, beyond the mmengine configs: not the suite's look-ups, not the rest of the runner.
+RESULT_ROOMS = ("plugins/operators/", "plugins/fairseq_ext/", "plugins/openmm_ext/", "experiments/")
+SEEDING = "plugins/runner/seeding.py"
+
+
+def result_sources(spec: dict) -> list[str]:
+    """Those of `run_sources` that decide the numbers of a run, relative to the repository."""
+    return [path for path in run_sources(spec) if path.startswith(RESULT_ROOMS) or path == SEEDING]
+
+
+def code_digest(paths: list[str]) -> str:
+    """SHA-256 (first 16 hexadecimal digits) over names and content of files, relative to the repository.
+
+    Of a Python file the syntax tree counts, without docstrings, comments and positions; of another its bytes.
+    """
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        total.update(path.encode() + b"\0" + _meaning(ROOT / path, (ROOT / path).stat().st_mtime_ns))
+    return total.hexdigest()[:16]
+
+
+@cache
+def _meaning(path: Path, changed: int) -> bytes:
+    """SHA-256 of what a file says; `changed`, its time, makes a new version of a file another one."""
+    content = path.read_bytes()
+    if path.suffix != ".py":
+        return hashlib.sha256(content).digest()
+    tree = ast.parse(content)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+            first = node.body[0]
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:]
+    return hashlib.sha256(ast.dump(tree).encode()).digest()

@@ -21,3 +21,29 @@ rule count_costs:
     shell:
         "python -m analysis.cost --study {wildcards.study:q} --json {output.json:q} --markdown {output.table:q}"
         " &> {log:q}"
+
+
+rule time_arms:
+    """Times of one example and of a training step, all arms of a recipe in turns, with nothing else on the machine."""
+    input:
+        data=lambda w: or_one_line(inputs.timed_data, w.study, w.recipe, w.scale),
+        sources=lambda w: or_one_line(inputs.timed_sources, w.study, w.recipe, w.scale),
+    output:
+        "results/{scale}/timing/{study}/{recipe}.json",
+    log:
+        "results/logs/{scale}/time_arms/{study}/{recipe}.log",
+    wildcard_constraints:
+        recipe="[a-zA-Z0-9_]+",
+    conda:
+        "../../environment.yml"
+    resources:
+        machine=100, # all of it: trainings take 1 each
+        gpu=GPUS_PER_RUN,
+    params:
+        device=config["device"],
+        arms=lambda w: sorted({"/".join(run.home) for run in RUNS if run.study == w.study}),
+    shell:
+        "python -m plugins.runner.timing --study {wildcards.study:q} --recipe {wildcards.recipe:q}"
+        " --scale {wildcards.scale:q} --data {input.data:q} --device {params.device:q} --out {output:q}"
+        " --arms {params.arms:q}"
+        " &> {log:q}"

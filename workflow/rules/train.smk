@@ -12,6 +12,7 @@ rule train:
         "../../environment.yml"
     threads: lambda w: spec_of(w)["threads"]
     resources:
+        machine=1,
         gpu=lambda w: GPUS_PER_RUN * spec_of(w)["train"]["gpus"],
     params:
         spec=lambda w: catalog.digest(spec_of(w)),

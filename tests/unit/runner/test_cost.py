@@ -14,7 +14,7 @@ from plugins.runner.measure import count_macs, omit_attention_products
 from plugins.suite.catalog import model_specs, studies
 from plugins.suite.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 HEAD = "task,ablation,arm,table,dataset,model,variant,metric,value,unit,source,confidence,note\n"
 FIELDS = (
     "study model arm scale params macs convention printed_params_m printed_flops_g source note"

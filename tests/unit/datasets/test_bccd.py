@@ -17,7 +17,7 @@ from plugins.datasets.prepare import prepare
 from plugins.suite.data import verify
 from plugins.suite.errors import UserError
 
-ROOT = Path(os.environ.get("CONVATTN_DATA_ROOT", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
+ROOT = Path(os.environ.get("CONVATTN_DATA_ROOT", Path(__file__).resolve().parents[3].parent / "shared" / "data"))
 VOC = """<annotation><size><width>64</width><height>48</height><depth>3</depth></size>{}</annotation>"""
 OBJECT = (
     """<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"""

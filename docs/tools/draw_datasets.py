@@ -1,4 +1,4 @@
-"""Draws the pictures of this folder's README from the generators: python -m plugins.datasets.pictures [FOLDER]."""
+"""Draws the pictures of plugins/datasets/README.md from the generators: python -m docs.tools.draw_datasets [FOLDER]."""
 
 import sys
 from pathlib import Path
@@ -15,6 +15,7 @@ from plugins.datasets import mini_shapes, mini_translation
 
 # Told apart by people who see red and green alike; the first is the background.
 PALETTE = ["#1d1f24", "#3b8fd9", "#f0a830", "#d1495b", "#b59ae0", "#5fc9a8"]
+OF_THE_README = Path(__file__).resolve().parents[2] / "plugins" / "datasets" / "pictures"
 EXAMPLE = "often this old dog who see some cat , guard a bank outdoors ."
 
 
@@ -131,4 +132,4 @@ def _save(figure, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "pictures")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else OF_THE_README)

@@ -16,7 +16,7 @@ from plugins.datasets.prepare import prepare
 from plugins.suite.data import verify
 from plugins.suite.errors import UserError
 
-ROOT = Path(os.environ.get("CONVATTN_DATA_ROOT", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
+ROOT = Path(os.environ.get("CONVATTN_DATA_ROOT", Path(__file__).resolve().parents[3].parent / "shared" / "data"))
 
 
 def lines(number: int, seed: int) -> list[str]:
