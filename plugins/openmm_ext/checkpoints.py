@@ -39,7 +39,7 @@ checkpoint._safe_torch_load = load_weights
 checkpoint.load_url = partial(torch.hub.load_state_dict_from_url, weights_only=True)
 
 
-def newest(folder: Path) -> Path | None:
+def newest_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint of a folder, or None; damaged ones are named in the log and removed."""
     for path in sorted(folder.glob("update_*.pth"), reverse=True):
         if is_sealed(path):
@@ -49,7 +49,7 @@ def newest(folder: Path) -> Path | None:
     return None
 
 
-def last(run_dir: Path) -> Path:
+def last_checkpoint(run_dir: Path) -> Path:
     """The weights with which the training of a run ended; UserError where they are missing or damaged."""
     folder = Path(run_dir).resolve() / "checkpoints"
     paths = sorted(folder.glob("update_*.pth"))

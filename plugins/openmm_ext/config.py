@@ -83,7 +83,7 @@ def build_config(spec: dict, data: Path) -> Config:
     cfg.visualizer = {"type": "Visualizer", "vis_backends": None}
     cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), *_hooks(spec)]
     if "pretrained" in spec:
-        cfg.load_from = str(checkpoints.last(Path(spec["pretrained"]).parent))
+        cfg.load_from = str(checkpoints.last_checkpoint(Path(spec["pretrained"]).parent))
         cfg.custom_hooks.append({"type": "FreshHeadHook"})
     return cfg
 

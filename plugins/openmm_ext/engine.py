@@ -21,6 +21,7 @@ from mmengine.runner import Runner
 from torch.overrides import TorchFunctionMode
 
 from plugins.openmm_ext import checkpoints, curves
+from plugins.openmm_ext.checkpoints import last_checkpoint as last_checkpoint
 from plugins.openmm_ext.config import build_config, read_config, task_of, write_config
 from plugins.openmm_ext.hooks import path_scales, reseed
 from plugins.openmm_ext.loading import UnfitCheckpoint, UnreadableImage
@@ -62,7 +63,7 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
     check_data(spec, data)
     settings, folder, curve = spec["train"], run_dir / "checkpoints", run_dir / "curves.jsonl"
     cfg = write_config(spec, data, run_dir)
-    start = checkpoints.newest(folder)
+    start = checkpoints.newest_checkpoint(folder)
     if start:
         print(f"resume from {start}", flush=True)
         curves.trim(curve, int(start.stem.removeprefix("update_")))
@@ -139,7 +140,7 @@ def build_runner(cfg: Config) -> Runner:
 
 def scoring_runner(cfg: Config, run_dir: Path) -> Runner:
     """A runner with the weights with which the training in `run_dir` ended, without what a training does beside."""
-    cfg.load_from, cfg.custom_hooks = str(checkpoints.last(run_dir)), None
+    cfg.load_from, cfg.custom_hooks = str(last_checkpoint(run_dir)), None
     with readable_errors(cfg.load_from):
         runner = build_runner(cfg)
         runner.load_or_resume()

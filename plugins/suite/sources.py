@@ -1,4 +1,4 @@
-"""Which files of this project a run imports, told from its resolved spec without importing anything.
+"""Which files of this project a run imports, read off its resolved spec without importing anything.
 
 The DAG declares them as inputs, so that editing one of them reruns exactly the runs that use it. Roots are the runner,
 the engine, its task, the bindings of the options that the model names, and what the mmengine config imports; from
@@ -205,14 +205,19 @@ def code_digest(paths: Iterable[str]) -> str:
     """
     total = hashlib.sha256()
     for path in sorted({str(path) for path in paths}):
-        total.update(path.encode() + b"\0" + hashlib.sha256(_content(ROOT / path)).digest())
+        try:
+            changed = (ROOT / path).stat().st_mtime_ns
+        except OSError:
+            raise UserError(f"{path}: missing, but a run needs it; restore the file or mend what names it") from None
+        total.update(path.encode() + b"\0" + _content_digest(ROOT / path, changed))
     return total.hexdigest()[:16]
 
 
-def _content(path: Path) -> bytes:
-    if not path.is_file():
-        raise UserError(f"{path}: missing, but a run needs it; restore the file or mend what names it")
-    return repr(_shape(_tree(path))).encode() if path.suffix == ".py" else path.read_bytes()
+@cache
+def _content_digest(path: Path, changed: int) -> bytes:
+    """`changed`, the file's time, makes the cache forget an edited one: many runs ask for the same files."""
+    content = repr(_shape(_tree(path))).encode() if path.suffix == ".py" else path.read_bytes()
+    return hashlib.sha256(content).digest()
 
 
 def _shape(node: object) -> object:
