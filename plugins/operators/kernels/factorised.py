@@ -104,8 +104,8 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, columns: Tensor | None, rows: Te
     with torch.autocast(q.device.type, enabled=False):  # the caller chose the dtype
         for block in _blocks(q.shape[0], q.shape[1], k.shape[1], q.device):
             group, _ = block
-            weights = _weights(q[block], k[group], *_cut(block, columns, rows))
-            out[block] = torch.bmm(weights, v[group])
+            # Not by a name, which would keep the weights of a block while those of the next are made.
+            out[block] = torch.bmm(_weights(q[block], k[group], *_cut(block, columns, rows)), v[group])
     return out
 
 
@@ -160,8 +160,8 @@ def _average(v: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
     with torch.autocast(v.device.type, enabled=False):
         for block in _blocks(columns.shape[0], columns.shape[1], v.shape[1], v.device):
             group, _ = block
-            weights = torch.mul(rows[block].unsqueeze(3), columns[block].unsqueeze(2)).flatten(2)
-            out[block] = torch.bmm(weights, v[group])
+            row, column = rows[block].unsqueeze(3), columns[block].unsqueeze(2)
+            out[block] = torch.bmm(torch.mul(row, column).flatten(2), v[group])
     return out
 
 
