@@ -2,9 +2,9 @@
 
 Both checkouts register the same operator names with torch, so each has a process of its own; both run the cases of this
 one. A turn is one pass of either, new first in one turn and old first in the next, so that a busy moment of the machine
-hits them alike. What counts is the median of the turns' ratios new / old, not the ratio of two medians. `--clock processor`
-counts the processor time of the process in place of wall time: with one thread, what others do on the machine then
-costs caches at most. Memory is counted from the allocator's events and does not depend on the machine's load.
+hits them alike. What counts is the median of the turns' ratios new / old, not the ratio of two medians. With
+`--clock processor` time is what the process spends on its cores: with one thread, others on the machine then cost it
+caches at most. Memory is counted from the allocator's events and does not depend on the machine's load.
 """
 
 from __future__ import annotations
@@ -89,9 +89,8 @@ def _processor_seconds(call: Callable[[], object], device: torch.device) -> floa
 
 def compare(options, families: list[str], passes: tuple[str, ...]) -> int:
     """Every case of the families on both sides: print a line a pass, write the records; 1 where a ratio is a loss."""
-    new, old = (
-        Side(root, options.quick, options.device, options.threads) for root in (ROOT, options.against.resolve())
-    )
+    settings = (options.quick, options.device, options.threads, options.clock)
+    new, old = (Side(root, *settings) for root in (ROOT, options.against.resolve()))
     records = []
     for family in families:
         for operator, case in _cases(new, old, family):
