@@ -7,6 +7,8 @@ rule time_shifts:
         "benchmarks/shifts.py",
         "plugins/operators/acmix.py",
         "plugins/operators/checks.py",
+        "plugins/operators/kernels/__init__.py",
+        "plugins/operators/kernels/local.py",
     output:
         "results/{scale}/tables/acmix/shift_timing.json",
     log:

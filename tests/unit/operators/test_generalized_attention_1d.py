@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugins.operators.generalized_attention_1d import GeneralizedAttention1d, generalized_attention_1d_reference
-from tests.unit.operator_checks import assert_compiles, assert_same, gradcheck, randomise, relative_error
+from tests.unit.operators.comparisons import assert_compiles, assert_same, gradcheck, randomise, relative_error
 
 PATTERNS = [f"{i:04b}" for i in range(16)]
 

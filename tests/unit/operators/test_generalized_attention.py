@@ -12,7 +12,7 @@ from plugins.operators.generalized_attention import (
     attention_maps,
     generalized_attention_reference,
 )
-from tests.unit.operator_checks import assert_compiles, assert_same, gradcheck, randomise, relative_error
+from tests.unit.operators.comparisons import assert_compiles, assert_same, gradcheck, randomise, relative_error
 
 PATTERNS = [f"{i:04b}" for i in range(16)]
 

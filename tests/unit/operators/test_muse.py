@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugins.operators.muse import MuseAttention, muse_attention_reference
-from tests.unit.operator_checks import assert_compiles, assert_same, gradcheck, randomise, relative_error
+from tests.unit.operators.comparisons import assert_compiles, assert_same, gradcheck, randomise, relative_error
 
 KINDS = ["dynamic", "depthwise", "standard"]
 

@@ -15,7 +15,7 @@ from plugins.operators.deform_conv import (
     deform_conv1d_reference,
     deform_conv2d_reference,
 )
-from tests.unit.operator_checks import assert_compiles, assert_same, gradcheck, randomise, relative_error
+from tests.unit.operators.comparisons import assert_compiles, assert_same, gradcheck, randomise, relative_error
 
 SEQUENCE_FORMS = [DeformConv1d, SeparableDeformConv1d]
 

@@ -14,7 +14,7 @@ from timm.models.maxxvit import MaxxVitConvCfg, MaxxVitTransformerCfg, MbConvBlo
 
 from tests.parity.__main__ import main
 
-FIXTURES = Path(os.environ.get("CONVATTN_FIXTURES", Path(__file__).parents[3] / "shared" / "fixtures"))
+FIXTURES = Path(os.environ.get("CONVATTN_FIXTURES", Path(__file__).parents[4] / "shared" / "fixtures"))
 
 
 def record(path: Path, name: str, constructor: dict, module: torch.nn.Module, shape: tuple[int, ...]) -> dict:

@@ -16,7 +16,7 @@ from plugins.operators.squeeze_excite import (
     gather_excite_reference,
     squeeze_excite_reference,
 )
-from tests.unit.operator_checks import assert_compiles, assert_same, gradcheck, randomise, relative_error
+from tests.unit.operators.comparisons import assert_compiles, assert_same, gradcheck, randomise, relative_error
 
 
 @given(data=st.data())

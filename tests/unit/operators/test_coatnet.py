@@ -20,7 +20,7 @@ from plugins.operators.coatnet import (
     transformer_block_reference,
     vit_rel,
 )
-from tests.unit.operator_checks import assert_compiles, assert_same, gradcheck, randomise, relative_error
+from tests.unit.operators.comparisons import assert_compiles, assert_same, gradcheck, randomise, relative_error
 
 
 def attention(**options) -> RelativeAttention:

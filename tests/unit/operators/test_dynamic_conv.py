@@ -15,7 +15,7 @@ from plugins.operators.dynamic_conv import (
     dynamic_conv2d_reference,
     tap_conv1d_reference,
 )
-from tests.unit.operator_checks import assert_compiles, assert_same, gradcheck, randomise, relative_error
+from tests.unit.operators.comparisons import assert_compiles, assert_same, gradcheck, randomise, relative_error
 
 FORMS = [DynamicConv1d, LightweightConv1d]
 
