@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import fcntl
+import hashlib
 import json
 import os
 import tempfile
@@ -105,6 +106,37 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: dict | list) -> None:
     """Writes JSON atomically (see `write_bytes`); ValueError for NaN and infinity, which JSON has not."""
     write_text(path, json.dumps(content, indent=1, sort_keys=False, allow_nan=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file; OSError as the system raises it."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def seal(path: Path) -> None:
+    """Writes `<name>.sha256` beside a finished file, in the form that `sha256sum --check` reads."""
+    path = Path(path)
+    write_text(_seal_of(path), f"{sha256(path)}  {path.name}\n")
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a file is, bit for bit, what was sealed; False without the file or without its seal."""
+    path = Path(path)
+    try:
+        return _seal_of(path).read_text(encoding="utf-8").split()[:1] == [sha256(path)]
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def remove_sealed(path: Path) -> None:
+    """Deletes a file and its seal, as far as they are there."""
+    for each in (Path(path), _seal_of(Path(path))):
+        each.unlink(missing_ok=True)
+
+
+def _seal_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
 
 
 @contextlib.contextmanager
