@@ -15,6 +15,12 @@ from fairseq.models.transformer import TransformerDecoderBase, TransformerEncode
 from fairseq.modules import FairseqDropout, LayerNorm, MultiheadAttention
 from torch import nn
 
+from plugins.operators.dynamic_conv import DynamicConv1d
+from plugins.operators.muse import MuseAttention
+
+OPTION = "parallel"
+TASKS = ("translation",)
+
 
 class MuseEncoder(TransformerEncoderBase):
     """fairseq's encoder with MUSE layers."""
@@ -197,9 +203,7 @@ class FusedBranches(nn.Module):
 
 
 def build_self_attention(cfg, side, kernels, causal):
-    """The operator for one layer. Imported here: a model file that registers must not load every operator."""
-    from plugins.operators.muse import MuseAttention
-
+    """The operator for one layer of a stack whose sizes are `side`."""
     return MuseAttention(
         side.embed_dim,
         side.attention_heads,
@@ -217,8 +221,6 @@ def build_self_attention(cfg, side, kernels, causal):
 
 def build_hidden_convolution(cfg, kernels):
     """The convolution over the feed-forward branch's hidden channels; ValueError unless there is one kernel."""
-    from plugins.operators.dynamic_conv import DynamicConv1d
-
     if len(kernels) != 1:
         raise ValueError(f"convolution_kernels {kernels} with ffn shared: give exactly one kernel size")
     (kernel,) = kernels
