@@ -1,4 +1,7 @@
-"""What came out of the runs: python -m analysis COMMAND, or convattn COMMAND. A command is a file of analysis/commands."""
+"""What came out of the runs: python -m analysis COMMAND, or convattn COMMAND.
+
+A command is a file of analysis/commands.
+"""
 
 from __future__ import annotations
 

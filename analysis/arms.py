@@ -2,9 +2,9 @@
 
 A row holds one arm of one ablation. Its `mean` and `sd` are over the seeds of its finished fresh runs (over the stale
 ones where it has no others; `stale` then says why). `low` and `high` bound the mean, `difference_low` and
-`difference_high` the difference to the baseline of the ablation, at 95 %, by the model of `analysis.statistics` that
-pools the residual over all arms of one recipe that were run alike and, where runs keep the scores of their test items,
-counts those as a sample as well (`method`). A difference is given only between arms that are
+`difference_high` the difference to the baseline of the ablation, at 95 %, as `analysis.statistics` has it over all arms
+of one recipe that were run alike; where runs keep the scores of their test items, those count as a sample as well
+(`method` says how the mean was judged). A difference is given only between arms that are
 alike in settings, data and freshness; otherwise it is empty and `reason` says why.
 """
 
@@ -172,17 +172,15 @@ def _arm(rows: pd.DataFrame, name: str, ablation: Ablation, metric: str) -> _Arm
     done = rows[rows["status"] == "done"]
     fresh = done[done["stale"] == ""]
     used = done if fresh.empty else fresh
-    own = ablation.arms[name].set if name in ablation.arms else {}
-    conditions = {int(row["seed"]): _conditions(row, own) for _, row in used.iterrows()}
+    conditions = {int(row["seed"]): _conditions(row) for _, row in used.iterrows()}
     return _Arm(ablation, name, rows, used, metric, runs.per_seed(used, runs.column_of(metric)), conditions)
 
 
-def _conditions(row: pd.Series, own: Mapping) -> dict[str, str]:
-    """What must be equal for two runs of a seed to be subtracted: data, freshness, and all settings but those that the
-    arm itself is about (`set` names them)."""
-    names = [name for name in row.index if name.startswith("settings.") and name.split(".")[1] not in own]
-    kept = {name: str(row[name]) for name in [*names, SIZE, DATA] if name in row and not _empty(row[name])}
-    return kept | {"stale": "yes" if row["stale"] else "no"}
+def _conditions(row: pd.Series) -> dict[str, str]:
+    """What must be equal for two runs of a seed to be subtracted: freshness, the data, and the settings."""
+    names = [name for name in row.index if name.startswith("settings.") or name == DATA]
+    kept = {name: str(row[name]) for name in names if not _empty(row[name])}
+    return {"stale": "yes" if row["stale"] else "no", SIZE: str(float(kept.pop(SIZE, 1)))} | kept
 
 
 def _empty(value: object) -> bool:
@@ -190,24 +188,28 @@ def _empty(value: object) -> bool:
 
 
 def unlike(one: _Arm, other: _Arm) -> str:
-    """The first condition that differs between two arms, over the seeds that both have; "" where they are alike."""
-    own = {f"settings.{key}" for arm in (one, other) for key in _set(arm)} - {SIZE}
-    shared = one.conditions.keys() & other.conditions.keys()
-    pairs = [(one.conditions[seed], other.conditions[seed]) for seed in sorted(shared)]
+    """The first condition that differs between two arms, over the seeds that both have; "" where they are alike.
+
+    A setting that only one of them records says nothing, and one that the arms are about may differ.
+    """
+    own = (_own(one) | _own(other)) - {SIZE}
+    shared = sorted(one.conditions.keys() & other.conditions.keys())
+    pairs = [(one.conditions[seed], other.conditions[seed]) for seed in shared]
     pairs = pairs or [(next(iter(one.conditions.values())), next(iter(other.conditions.values())))]
     for ours, theirs in pairs:
-        for name in dict.fromkeys([*ours, *theirs]):
-            if name not in own and ours.get(name) != theirs.get(name):
-                return f"{name} differs: {_short(ours.get(name))}, baseline {_short(theirs.get(name))}"
+        for name in sorted(ours.keys() & theirs.keys() - own):
+            if ours[name] != theirs[name]:
+                return f"{name} is {ours[name][:12]}, the baseline's {theirs[name][:12]}"
     return ""
 
 
-def _set(arm: _Arm) -> Mapping:
-    return arm.ablation.arms[arm.name].set if arm.name in arm.ablation.arms else {}
-
-
-def _short(value: str | None) -> str:
-    return "none" if value is None else value[:12]
+def _own(arm: _Arm) -> set[str]:
+    """The settings that an arm is about: those that its `set` names, and the start where it is pretrained."""
+    known = arm.ablation.arms.get(arm.name)
+    if known is None:
+        return set()
+    start = {"settings.backbone"} if known.pretrained else set()
+    return start | {f"settings.{key}" for key in known.set}
 
 
 def _alike(arms: Sequence[_Arm]) -> list[list[_Arm]]:
@@ -256,7 +258,7 @@ def _summary(arm: _Arm, baseline: _Arm | None, family: _Family | None) -> ArmSum
         commit=runs.commits(arm.used),
         run=arm.run,
         conditions=family.name if family else "",
-        sample=_mean(runs.per_seed(arm.used, SIZE).values()) if SIZE in arm.used else math.nan,
+        sample=_mean(float(conditions[SIZE]) for conditions in arm.conditions.values()),
         errors=tuple(f"seed {seed}: {error}" for seed, error in errors if error),
         metrics={
             column.removeprefix(METRICS): _mean(runs.per_seed(arm.used, column).values())

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.studies import Ablation
-from plugins.suite import catalog
 from plugins.suite.errors import UserError
 from plugins.suite.files import one_line
 
@@ -60,9 +59,9 @@ class Published:
         return math.isnan(self.value)
 
 
-def load(study: str) -> list[Reference]:
+def load(experiments: Path, study: str) -> list[Reference]:
     """All rows of a study; none when it has no reference.csv. Raises UserError with the line of a bad row."""
-    path = catalog.EXPERIMENTS / study / "reference.csv"
+    path = experiments / study / "reference.csv"
     if not path.exists():
         return []
     try:

@@ -14,6 +14,7 @@ from analysis import arms, details, reference, runs, studies
 from analysis.arms import ArmSummary
 from analysis.reference import Reference
 from analysis.studies import Ablation
+from plugins.suite import catalog
 
 RUNS, ARMS = "runs.csv", "arms.csv"
 
@@ -40,7 +41,7 @@ class StudyResults:
     @cached_property
     def references(self) -> list[Reference]:
         """The published numbers of the study."""
-        return reference.load(self.study)
+        return reference.load(catalog.EXPERIMENTS, self.study)
 
     @property
     def scale(self) -> str:

@@ -110,9 +110,14 @@ def identity(value: Mapping) -> tuple:
     return tuple(value[key] for key in IDENTITY)
 
 
-def run_name(value: Mapping) -> str:
+def run_name(study: str, ablation: str, arm: str, seed: int) -> str:
     """Name of the folder in which a run stands, below results/runs/<scale>; equal for arms that share their runs."""
-    return f"{value['study']}/{value['ablation']}/{catalog.slug(value['arm'])}/seed{value['seed']}"
+    return f"{study}/{ablation}/{catalog.slug(arm)}/seed{seed}"
+
+
+def name_of(value: Mapping) -> str:
+    """`run_name` of a metrics.json or of an entry of expected.json."""
+    return run_name(*(value[key] for key in IDENTITY[1:]))
 
 
 def flatten(value: Mapping, prefix: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Commands and figures are found by scanning their folders: what a module says of itself is read without importing it."""
+"""Commands and figures are found by scanning their folders; what a module says of itself is read, not imported."""
 
 from __future__ import annotations
 

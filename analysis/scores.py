@@ -16,7 +16,9 @@ COLUMNS = ("run", "item", "score")
 def write(path: Path, by_run: Mapping[str, pd.DataFrame]) -> None:
     """The scores of {run: items}, in the order given."""
     frames = [frame[["item", "score"]].assign(run=run)[list(COLUMNS)] for run, frame in by_run.items()]
-    empty = pd.DataFrame({"run": pd.Series(dtype=str), "item": pd.Series(dtype="int32"), "score": pd.Series(dtype=float)})
+    empty = pd.DataFrame(
+        {"run": pd.Series(dtype=str), "item": pd.Series(dtype="int32"), "score": pd.Series(dtype=float)}
+    )
     write_bytes(path, parquet_of(frames or [empty]))
 
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from plugins.suite import catalog
-from plugins.suite.errors import UserError
-from plugins.suite.files import nearest
+from plugins.suite import catalog, schema
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One row of an ablation file; `same_as` names the arm ("ablation/arm") whose runs this one shares."""
+    """One row of an ablation file.
+
+    `same_as` names the arm ("ablation/arm") whose runs it shares, `pretrained`: it starts from another run's weights.
+    """
 
     name: str
     label: str
     set: Mapping = field(default_factory=dict)
     same_as: str | None = None
+    pretrained: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +54,8 @@ class Ablation:
 
 def ablations(study: str | None = None) -> dict[tuple[str, str], Ablation]:
     """The ablations of a study, or of all, keyed (study, name), in order of their names. Raises UserError."""
-    known = catalog.studies()
-    if study is not None and study not in known:
-        raise UserError(f"--study {study}: no such study{nearest(study, known)}")
     chosen = {}
-    for name in [study] if study else known:
+    for name in [study] if study else catalog.studies():
         for ablation, content in catalog.ablations(name).items():
             chosen[name, ablation] = _ablation(name, ablation, content)
     _share(chosen)
@@ -73,20 +72,20 @@ def _share(chosen: Mapping[tuple[str, str], Ablation]) -> None:
         ablation.names.update({arm: at_home[ablation.study, *ablation.home(arm)] for arm in ablation.arms})
 
 
-def _ablation(study: str, name: str, content: Mapping) -> Ablation:
+def _ablation(study: str, name: str, content: schema.Ablation) -> Ablation:
     arms = {
-        arm: Arm(arm, body.get("label") or arm, body.get("set") or {}, body.get("same_as"))
-        for arm, body in content["arms"].items()
+        arm: Arm(arm, body.label or arm, body.set or {}, body.same_as, body.pretrained is not None)
+        for arm, body in content.arms.items()
     }
     return Ablation(
         study=study,
         name=name,
-        title=content.get("title") or name,
-        paper=content.get("paper") or "",
-        task=content["task"],
-        recipe=catalog.recipe_name(content),
-        baseline=content["baseline"],
-        panel=content.get("panel") or content["task"],
+        title=content.title,
+        paper=content.paper,
+        task=content.task,
+        recipe=content.recipe_name,
+        baseline=content.baseline,
+        panel=content.panel or content.task,
         arms=arms,
-        recommended=content.get("recommended") or "",
+        recommended=content.recommended or "",
     )

@@ -2,8 +2,9 @@
 
 Three sources: the runs that the DAG expects (--expected), all that stands in a folder (--runs), or published lines
 (--metrics, with items.parquet beside it). What runs keep beside single numbers goes to details.json beside the table,
-the scores of their test items (run, item, score) to items.parquet. Arms that share their runs (`same_as` of an ablation file) get a row each, with the same `run`. `stale` says why a
-finished run is not what this checkout would make; it is empty for a fresh one.
+the scores of their test items (run, item, score) to items.parquet. Arms that share their runs (`same_as` of an ablation
+file) get a row each, with the same `run`. `stale` says why a finished run is not what this checkout would make; it is
+empty for a fresh one.
 """
 
 import json
@@ -105,8 +106,8 @@ def state_of(entry: Mapping, path: Path) -> tuple[str, str, dict | None]:
     if value is None:
         return status, error, value
     folder = "/".join(path.parent.parts[-4:])
-    if runs.run_name(value) != folder or value["scale"] != entry["scale"]:
-        return "failed", f"metrics.json is of another run: {value['scale']}/{runs.run_name(value)}", None
+    if runs.name_of(value) != folder or value["scale"] != entry["scale"]:
+        return "failed", f"metrics.json is of another run: {value['scale']}/{runs.name_of(value)}", None
     return status, error, value
 
 
@@ -119,11 +120,11 @@ def details_of(value: Mapping, frame: pd.DataFrame | None) -> dict:
 def published(metrics: Path, study: str | None, known: Ablations) -> Collected:
     """The lines of a metrics.jsonl and the items beside it."""
     values = [value for value in runs.read_metrics_lines(metrics) if study in (None, value["study"])]
-    names = {runs.run_name(value) for value in values}
+    names = {runs.name_of(value) for value in values}
     scored = {name: frame for name, frame in items_by_run(metrics.with_name(ITEMS)).items() if name in names}
     rows, kept = [], {}
     for value in values:
-        name = runs.run_name(value)
+        name = runs.name_of(value)
         kept[name] = details_of(value, scored.get(name))
         owner = {key: value[key] for key in runs.IDENTITY}
         rows += [row_of(entry, name, ("done", "", value), kept[name]) for entry in with_sharers(owner, known)]

@@ -68,7 +68,7 @@ def counted(study: str, scale: str) -> list[dict]:
 
 def study_records(study: str, counts: list[dict], scale: str) -> list[dict]:
     """The records of a study: arms first, then the rows of its model tables in the order of models.yaml."""
-    references = reference.load(study)
+    references = reference.load(catalog.EXPERIMENTS, study)
     by_arm = [
         _record(study, scale, count, {}, _rows_of_arm(references, count["arm"])) for count in counts if count["arm"]
     ]

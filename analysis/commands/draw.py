@@ -8,7 +8,6 @@ from pathlib import Path
 from analysis import options, results, scan
 from analysis.results import ARMS, StudyResults
 from plugins.suite import catalog
-from plugins.suite.files import read_yaml
 
 NAME = "figures"
 HELP = "draw the figures of a study"
@@ -23,15 +22,9 @@ def add_arguments(parser) -> None:
 def run(args) -> int:
     for path in options.tables(args, ARMS):
         study = results.load(args.results, path.parent.name)
-        drawn = draw(study, args.figure or figures_of(study.study), args.results / "figures" / study.study)
+        drawn = draw(study, args.figure or catalog.study(study.study).figures, args.results / "figures" / study.study)
         print(f"{study.study}: {', '.join(drawn) or 'nothing to draw'}")
     return 0
-
-
-def figures_of(study: str) -> list[str]:
-    """The figures that study.yaml names; all that there are without it."""
-    path = catalog.EXPERIMENTS / study / "study.yaml"
-    return read_yaml(path)["figures"] if path.is_file() else list(scan.entries(scan.FIGURES))
 
 
 def draw(study: StudyResults, names: list[str], folder: Path) -> list[str]:

@@ -1,8 +1,9 @@
 """Copies the results of finished runs to results/published/<scale>/, the files that are committed.
 
 metrics.jsonl (a line a run), items.parquet (a row a run and test item), sets.json (which command and configuration made
-what was published), and what no stored number can give back: the pictures made of the runs' own pictures, and measured
-times of the shift. Runs that were published earlier stay; a run of the same identity replaces its older self.
+what was published), and what no stored number can give back: the pictures made of the runs' own pictures, and timing
+records (to results/published/timing/). Runs that were published earlier stay; a run of the same identity replaces its
+older self.
 
 A run is refused unless it stands in the folder of its identity, is what this checkout would make, comes from committed
 sources, and holds the scores that its own items give.
@@ -19,7 +20,6 @@ import pandas as pd
 
 from analysis import options, runs, scores
 from analysis.commands.collect import ITEMS, items_by_run, metrics_lines
-from analysis.figures.shift_timing import TIMING
 from plugins.suite import catalog, freshness, items
 from plugins.suite.data import file_sha256
 from plugins.suite.errors import UserError
@@ -77,8 +77,8 @@ def gather(results: Path, scale: str, study: str | None, allow_dirty: bool) -> t
 def refusal(value: Mapping, place: str, path: Path, data: Path, allow_dirty: bool) -> str:
     """Why a finished run at `place` (scale/study/ablation/arm/seed<k>) may not be published; "" if it may."""
     provenance = value["provenance"]
-    if f"{value['scale']}/{runs.run_name(value)}" != place:
-        return f"is of another run: {value['scale']}/{runs.run_name(value)}; it was put here by hand"
+    if f"{value['scale']}/{runs.name_of(value)}" != place:
+        return f"is of another run: {value['scale']}/{runs.name_of(value)}; it was put here by hand"
     stale = freshness.staleness(value)
     if stale:
         return f"stale: {stale}"
@@ -133,7 +133,7 @@ def merge(out: Path, taken: Iterable[tuple[Mapping, pd.DataFrame]]) -> int:
     frames = items_by_run(parquet)
     for value, frame in taken:
         values[runs.identity(value)] = value
-        frames[runs.run_name(value)] = frame.assign(run=runs.run_name(value))
+        frames[runs.name_of(value)] = frame.assign(run=runs.name_of(value))
     if taken:
         # Items first: a line without its items would be worse than items without their line.
         write_bytes(parquet, scores.parquet_of([frames[name] for name in sorted(frames)]))
@@ -160,19 +160,19 @@ def note_set(configuration: Path, path: Path, values: list[Mapping]) -> None:
 
 def missing_of(expected: Path, values: list[Mapping]) -> list[str]:
     """The runs that the configuration asks for and that are not among those published now."""
-    have = {runs.run_name(value) for value in values}
+    have = {runs.name_of(value) for value in values}
     wanted = {"/".join(Path(entry["path"]).parent.parts[-4:]) for entry in runs.read_expected(expected)}
     return sorted(wanted - have)
 
 
 def copied(results: Path, out: Path, study: str | None) -> list[Path]:
-    """Copies the figures made of run pictures to pictures/, and times of the shift; returns the copies."""
+    """Copies the figures made of run pictures to pictures/, and the timing records beside the scales; returns them."""
     copies = []
     for pattern in PICTURES:
         for path in sorted(results.glob(f"figures/{study or '*'}/{pattern}")):
             copies.append(out / "pictures" / path.parent.name / path.name)
             write_bytes(copies[-1], path.read_bytes())
-    for path in sorted(results.glob(f"tables/{study or '*'}/{TIMING}")):
-        copies.append(out / path.relative_to(results))
+    for path in sorted(results.glob(f"timing/{study or '*'}/*.json")):
+        copies.append(out.parent / "timing" / out.name / path.relative_to(results / "timing"))
         write_bytes(copies[-1], path.read_bytes())
     return copies

@@ -194,7 +194,7 @@ def lines_of(scale: str, records: Sequence[dict]) -> list[str]:
         at_once = max(1, sum(record["state"] == "running" for record in records))
         pace = f"{at_once} runs" if at_once > 1 else "one run"
         lines.append(f"  left: about {duration(left if left is None else left / at_once)} with {pace} at a time")
-    return lines + [f"  failed: {runs.run_name(r['entry'])}: {r['error']}" for r in records if r["state"] == "failed"]
+    return lines + [f"  failed: {runs.name_of(r['entry'])}: {r['error']}" for r in records if r["state"] == "failed"]
 
 
 def _line(name: str, records: Sequence[dict], indent: int) -> str:

@@ -100,7 +100,7 @@ def caption_of(ablation: Ablation, chosen: Sequence[ArmSummary]) -> str:
 
 
 def notes(ablation: Ablation, chosen: Sequence[ArmSummary]) -> list[str]:
-    """What a reader must know of the gaps: failures, differences that are not given, stale runs, arms never asked for."""
+    """What a reader must know of the gaps: failures, differences that are not given, arms that were never asked for."""
     lines = [f"{arm.label}, {error}" for arm in chosen for error in arm.errors]
     reasons: dict[str, list[str]] = {}
     for arm in chosen:

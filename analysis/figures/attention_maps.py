@@ -11,8 +11,9 @@ from analysis.results import StudyResults
 
 NAME = "attention"
 CAPTION = (
-    "Where does one query (the cross) look? Weights of all keys, mean over heads: of the sum of the terms, and of each term "
-    "that the arm has. Each map is scaled to its own largest weight: compare shapes, not strengths. Lowest finished seed."
+    "Where does one query (the cross) look? Weights of all keys, mean over heads: of the sum of the terms, and of"
+    " each term that the arm has. Each map is scaled to its own largest weight: compare shapes, not strengths. "
+    "Lowest finished seed."
 )
 TERMS = ("all", "E1", "E2", "E3", "E4")
 ALONE = "one term alone"

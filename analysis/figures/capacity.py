@@ -15,8 +15,8 @@ from analysis.results import StudyResults
 
 NAME = "capacity"
 CAPTION = (
-    "Which layout gains most from data? Test score and final training loss against the share of the training set, at equal "
-    "updates, a line a layout. Dotted: a network that guesses."
+    "Which layout gains most from data? Test score and final training loss against the share of the training set,"
+    " at equal updates, a line a layout. Dotted: a network that guesses."
 )
 FEWEST = 2  # shares of a line, and lines
 Lines = dict[str, list[tuple[float, ArmSummary]]]
@@ -34,7 +34,7 @@ def lines_of(study: StudyResults) -> Lines:
     lines: Lines = {}
     for arm in arms:
         if arm.data == max(dict.fromkeys(data), key=data.count):
-            lines.setdefault(arm.arm.partition(",")[0], []).append((layouts.share(study, arm), arm))
+            lines.setdefault(arm.arm.partition(",")[0], []).append((arm.sample, arm))
     return {name: sorted(points, key=lambda p: p[0]) for name, points in lines.items() if len(points) >= FEWEST}
 
 
@@ -42,11 +42,13 @@ def draw(study: StudyResults, base: Path) -> None:
     """Left the test score, right the training loss."""
     lines = lines_of(study)
     arms = [arm for points in lines.values() for _, arm in points]
-    with style.figure(2, width=4.6, height=3.8, legend=2) as (made, axes, key):
+    with style.figure(2, width=4.6, height=3.8, legend=-(-(len(lines) + 2) // 5)) as (made, axes, key):
         style.footer(made, source(study, arms))
         marks = Marks()
         for panel, metric in zip(axes, ("", "losses.train"), strict=True):
             _draw_shares(panel, study, lines, metric, marks)
+        axes[0].set_title("Test score")
+        axes[1].set_title("Training loss")
         axes[0].set_ylabel(f"test {text.metric_label(arms[0].metric)}")
         axes[1].set_ylabel("training loss at the end")
         guess = layouts.chance(study, arms[0])

@@ -12,8 +12,8 @@ from analysis.results import StudyResults
 
 NAME = "deformable"
 CAPTION = (
-    "Is attention by query content and relative position (E2) worth its cost beside deformable convolution? Metric against "
-    "multiply-adds of one example."
+    "Is attention by query content and relative position (E2) worth its cost beside deformable convolution? "
+    "Metric against multiply-adds of one example."
 )
 
 

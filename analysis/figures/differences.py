@@ -1,7 +1,7 @@
 """Differences to the baseline, one row an arm, ours and the published ones in panels of their own scale.
 
 Metrics are never mixed: each has its own pair of panels, stacked. A pair of arms that several ablations share stands
-once, in the first.
+once, in the one that owns the runs.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from analysis.studies import Ablation
 
 NAME = "differences"
 CAPTION = (
-    "How far is each arm from its baseline? Left: ours, with the 95 % interval that pools the spread of all arms of the "
-    "recipe; hollow: a single seed, no interval. Right: published differences, each inside its own table and on its own "
-    "scale: compare signs and orders, not sizes."
+    "How far is each arm from its baseline? Left: ours, with the 95 % interval of the difference; hollow: one of "
+    "the two arms has a single seed, the interval then rests on the spread of the recipe's other arms. Right: "
+    "published differences, each inside its own table and on its own scale: compare signs and orders, not sizes."
 )
 KINDS = {
     "paper": ("D", style.PALETTE[1], "paper"),
@@ -34,6 +34,7 @@ KINDS = {
 FEWEST = 3  # rows; two are better told by the table
 WRAP = 70  # characters of an ablation's title
 LINE = 0.22  # inches a row
+ROOM = 0.7  # rows between a title and the rows around it
 
 
 @dataclass(frozen=True)
@@ -54,18 +55,21 @@ def APPLIES(study: StudyResults) -> bool:
 
 
 def groups(study: StudyResults) -> dict[str, list[Row]]:
-    """{metric: rows} of all arms that have a difference, each pair of runs once."""
-    rows: dict[str, list[Row]] = {}
-    seen = set()
+    """{metric: rows} of all arms that have a difference, in the order of the files, each pair of runs once."""
+    rows = []
     for ablation in study.ablations:
         arms = study.of(ablation)
         baseline = next((arm for arm in arms if arm.baseline), None)
         for arm in arms:
-            if not arm.has_difference or (arm.run, baseline.run) in seen:
-                continue
-            seen.add((arm.run, baseline.run))
-            rows.setdefault(arm.metric, []).append(Row(ablation, arm, baseline, _published(study, ablation, arm)))
-    return rows
+            if arm.has_difference:
+                rows.append(Row(ablation, arm, baseline, _published(study, ablation, arm)))
+    # Of two rows of one pair of runs the last that is put in stays: the one whose ablation owns the arm's runs.
+    at_home = sorted(reversed(rows), key=lambda row: row.ablation.home(row.arm.arm) == (row.arm.ablation, row.arm.arm))
+    owners = {(row.arm.run, row.baseline.run): row for row in at_home}
+    return {
+        metric: [row for row in rows if row.arm.metric == metric and owners[row.arm.run, row.baseline.run] is row]
+        for metric in dict.fromkeys(row.arm.metric for row in rows)
+    }
 
 
 def _published(study: StudyResults, ablation: Ablation, arm: ArmSummary) -> dict[str, list[Published]]:
@@ -97,7 +101,7 @@ def draw(study: StudyResults, base: Path) -> None:
 
 def _lines(rows: Sequence[Row]) -> float:
     titles = [textwrap.wrap(_title(row), WRAP) for row in _heads(rows)]
-    return len(rows) + sum(1.1 + 0.8 * (len(lines) - 1) for lines in titles)
+    return len(rows) + sum(2 * ROOM + 0.8 * (len(lines) - 1) for lines in titles)
 
 
 def _heads(rows: Sequence[Row]) -> list[Row]:
@@ -109,10 +113,14 @@ def _title(row: Row) -> str:
     return f"{row.ablation.title} (against {row.baseline.label})"
 
 
-def _draw_metric(pair: Sequence[Axes], metric: str, rows: Sequence[Row], marks: Marks) -> dict[str, bool]:
+def _draw_metric(pair: Sequence[Axes], metric: str, rows: Sequence[Row], marks: Marks) -> dict[str, None]:
     """Draws the rows of one metric; returns the kinds of published differences among them."""
+    kinds = dict.fromkeys(kind for row in rows for kind, published in row.published.items() if published)
+    if len(pair) > 1 and not kinds:
+        style.empty(pair[1], "nothing published")
+        pair = pair[:1]
     ours, theirs = pair[0], pair[1] if len(pair) > 1 else None
-    ticks, names, kinds, y = [], [], {}, 0.0
+    ticks, names, y = [], [], -ROOM / 2
     heads = {row.ablation.name: row for row in _heads(rows)}
     for row in rows:
         if heads.get(row.ablation.name) is row:
@@ -127,10 +135,9 @@ def _draw_metric(pair: Sequence[Axes], metric: str, rows: Sequence[Row], marks: 
             marker, colour, _ = KINDS[kind]
             for found in published:
                 theirs.plot(found.difference, -y, marker, ms=5, color=colour, mfc="none", linestyle="", clip_on=False)
-                kinds[kind] = True
     for axes in pair:
         axes.axvline(0, color=style.FRONTIER, linewidth=0.8, zorder=1)
-        axes.set_ylim(-y - 0.8, 0.2)
+        axes.set_ylim(-y - ROOM, 0)
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
@@ -140,21 +147,20 @@ def _draw_metric(pair: Sequence[Axes], metric: str, rows: Sequence[Row], marks: 
     ours.set_xlabel(f"difference in {text.metric_label(metric)}")
     if theirs is not None:
         theirs.set_title("Published", fontsize=9)
-        theirs.set_xlabel(f"difference in {text.metric_label(metric)}, its own scale")
-        if not kinds:
-            style.empty(theirs, "nothing published")
+        theirs.set_xlabel("difference, on its own scale")
     return kinds
 
 
 def _head(pair: Sequence[Axes], row: Row, y: float) -> float:
-    """The grey line with an ablation's title; returns the y below it."""
+    """The grey line with an ablation's title below the row at `y`; returns the y from which the next row counts."""
     lines = textwrap.wrap(_title(row), WRAP)
-    height = 1.1 + 0.8 * (len(lines) - 1)
+    top = y + ROOM
+    bottom = top + 1 + 0.8 * (len(lines) - 1)
     for axes in pair:
-        axes.axhspan(-y - height, -y - 0.1, color="#F2F2F2", linewidth=0, zorder=0)
+        axes.axhspan(-bottom, -top, color="#F2F2F2", linewidth=0, zorder=1.5)
     head = {"fontsize": 7.5, "fontweight": "bold", "va": "center", "transform": pair[0].get_yaxis_transform()}
-    pair[0].text(0.005, -y - 0.05 - height / 2, "\n".join(lines), **head).set_in_layout(False)
-    return y + height - 0.3
+    pair[0].text(0.005, -(top + bottom) / 2, "\n".join(lines), zorder=2, **head).set_in_layout(False)
+    return bottom - 1 + ROOM
 
 
 def finding(rows: Sequence[Row]) -> str:

@@ -18,8 +18,9 @@ from analysis.results import StudyResults
 
 NAME = "fractions"
 CAPTION = (
-    "How much attention is best? Metric against the share of attention channels, a line a position encoding; the network "
-    "without attention starts every line. Lines join means of several seeds only. Published curves on their own scale."
+    "How much attention is best? Metric against the share of attention channels, a line a position encoding; the "
+    "network without attention starts every line. Lines join means of several seeds only. Published curves on "
+    "their own scale."
 )
 POSITIONS = {"none": "no position", "sine": "2-D sine", "coordconv": "CoordConv", "relative": "relative"}
 TABLE = "Figure 4"

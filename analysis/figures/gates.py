@@ -17,8 +17,8 @@ from analysis.results import StudyResults
 
 NAME = "gates"
 CAPTION = (
-    "Do lower layers prefer the small kernel? Learnt weight of the smallest convolution kernel by depth in the stack, "
-    "beside the paper's ratio r of the small to the large kernel, as r / (1 + r). Lines: mean over seeds."
+    "Do lower layers prefer the small kernel? Learnt weight of the smallest convolution kernel by depth in the "
+    "stack, beside the paper's ratio r of the small to the large kernel, as r / (1 + r). Lines: mean over seeds."
 )
 LAYER = re.compile(r"layer (\d+)")
 STACKS = {"encoder": ("o", "-"), "decoder": ("s", "--")}

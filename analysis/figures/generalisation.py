@@ -15,9 +15,9 @@ from analysis.results import StudyResults
 
 NAME = "generalisation"
 CAPTION = (
-    "Which layout generalises best at equal training loss? Left: validation score against training loss along the training, "
-    "points and their running mean over five (mean of seeds at equal updates). Right: the scores at one training loss, of "
-    "the layouts that reached it."
+    "Which layout generalises best at equal training loss? Left: validation score against training loss along the"
+    " training, points and their running mean over five (mean of seeds at equal updates). Right: the scores at "
+    "one training loss, of the layouts that reached it."
 )
 MATCHED = "_at_matched_loss"
 WINDOW = 5
@@ -69,7 +69,7 @@ def draw(study: StudyResults, base: Path) -> None:
 
 
 def _draw_course(axes: Axes, points: np.ndarray, colour: str) -> None:
-    axes.plot(*points.T, ".", ms=3, color=colour, alpha=0.35, mew=0)
+    axes.plot(*points.T, ".", ms=5, color=colour, alpha=0.45, mew=0)
     if len(points) > WINDOW:
         kernel = np.ones(WINDOW) / WINDOW
         points = np.stack([np.convolve(column, kernel, mode="valid") for column in points.T], axis=1)

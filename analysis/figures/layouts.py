@@ -20,14 +20,9 @@ def _only_a_layout(options: Mapping) -> bool:
     return len(values) == 1 and isinstance(values[0], Mapping) and set(values[0]) == {"layout"}
 
 
-def share(study: StudyResults, arm: ArmSummary) -> float:
-    """The share of the training set that an arm trains on; 1 where nothing names one."""
-    return arm.sample if arm.sample == arm.sample else 1.0
-
-
 def grows(study: StudyResults, ablation: Ablation) -> bool:
     """Whether arms of an ablation train on different shares."""
-    return len({share(study, arm) for arm in study.of(ablation) if arm.n}) > 1
+    return len({arm.sample for arm in study.of(ablation) if arm.n}) > 1
 
 
 def chance(study: StudyResults, arm: ArmSummary) -> float:

@@ -17,8 +17,9 @@ from analysis.results import StudyResults
 
 NAME = "lengths"
 CAPTION = (
-    "Where in the length of a sentence does an arm gain? BLEU by length of the source sentence. Bars: 95 % bootstrap over "
-    "the sentences of this test set, all seeds summed; how models vary with the seed they do not show."
+    "Where in the length of a sentence does an arm gain? BLEU by length of the source sentence. Bars: 95 % "
+    "bootstrap over the sentences of this test set, all seeds summed; how models vary with the seed they do not "
+    "show."
 )
 WORDS = re.compile(r"source length (?:(\d+)-(\d+)|>(\d+))")
 MOST_ARMS = 3

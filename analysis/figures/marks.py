@@ -61,7 +61,7 @@ def look(index: int) -> Mapping[str, str]:
 
 
 def source(study: StudyResults, arms: Iterable[ArmSummary]) -> str:
-    """Scale, seeds and data of what is drawn, for the footer: "scale mini, 1 to 3 seeds, data mini_shapes (72dc5065)"."""
+    """Scale, seeds and data of what is drawn, for the footer: "scale mini, 3 seeds an arm, data shapes (72dc5065)"."""
     arms = [arm for arm in arms if arm.n]
     few, many = min((arm.n for arm in arms), default=0), max((arm.n for arm in arms), default=0)
     seeds = f"{few} to {many} seeds" if few != many else f"{many} seed{'s' if many > 1 else ''} an arm"

@@ -14,10 +14,11 @@ from analysis.results import StudyResults
 
 NAME = "path_scales"
 CAPTION = (
-    "Which path does a layer trust? Learnt weights of the attention path (alpha) and of the convolution path (beta) by "
-    "depth. Lines: mean over seeds. Where beta = 1 - alpha, alpha alone is drawn."
+    "Which path does a layer trust? Learnt weights of the attention path (alpha) and of the convolution path "
+    "(beta) by depth. Lines: mean over seeds. Where beta = 1 - alpha, alpha alone is drawn."
 )
 MOST_ARMS = 4
+MARGIN = 0.05  # of a weight, above and below the outermost
 PATHS = (("|α|, attention", "o"), ("|β|, convolution", "s"))
 
 
@@ -41,10 +42,10 @@ def draw(study: StudyResults, base: Path) -> None:
     arms = chosen(study)
     with style.figure(len(arms), width=3.8, height=3.4, legend=1) as (made, axes, key):
         style.footer(made, source(study, [arm for arm, _ in arms]))
+        lowest, highest = (bound([bound(scales) for _, scales in arms]) for bound in (np.min, np.max))
         for panel, (arm, scales) in zip(axes, arms, strict=True):
             _draw_arm(panel, arm, scales)
-            if panel is not axes[0]:
-                panel.sharey(axes[0])
+            panel.set_ylim(lowest - MARGIN, highest + MARGIN)
         handles = [
             key.plot([], [], marker=marker, color=style.PALETTE[index], ms=5, label=name)[0]
             for index, (name, marker) in enumerate(PATHS)

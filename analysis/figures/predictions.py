@@ -13,8 +13,8 @@ from analysis.results import StudyResults
 
 NAME = "predictions"
 CAPTION = (
-    "What do the networks see? The truth and the predictions of up to four arms (the baseline, and the best by score) on the "
-    "first images of the scored split; lowest finished seed of each arm."
+    "What do the networks see? The truth and the predictions of up to four arms (the baseline, and the best by "
+    "score) on the first images of the scored split; lowest finished seed of each arm."
 )
 IMAGES, MOST_ARMS = 3, 4
 

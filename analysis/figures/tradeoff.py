@@ -6,11 +6,11 @@ than every cheaper one. Without intervals (one seed an arm) no line is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from analysis import style, text
 from analysis.arms import ArmSummary
@@ -19,10 +19,12 @@ from analysis.results import StudyResults
 
 NAME = "tradeoff"
 CAPTION = (
-    "What does a better score cost? Metric against the multiply-adds of one example, a panel for each recipe. Star: "
-    "baseline. Ring: what the paper recommends. Dashed: arms whose interval lies above those of all cheaper arms."
+    "What does a better score cost? Metric against the multiply-adds of one example, a panel for each recipe. "
+    "Star: baseline. Ring: what the paper recommends. Dashed: arms whose interval lies above those of all cheaper"
+    " arms."
 )
-FEWEST = 3  # arms, and costs, of a panel
+FEWEST = 3  # costs of a panel
+SPREAD = 1.05  # ratio of the largest to the smallest cost of a panel
 NAMED = 14  # with more arms only the baseline, the dashed line's and the recommended are named
 FAR = 3  # ratio of costs from which their axis is logarithmic
 PLAIN, BEST = style.PALETTE[0], style.PALETTE[1]
@@ -30,7 +32,7 @@ RING = {"marker": "o", "ms": 13, "mfc": "none", "color": "#222222", "mew": 1.1, 
 
 
 def APPLIES(study: StudyResults) -> bool:
-    """Whether three arms of one recipe have three costs, and their intervals, if any, are not all one."""
+    """Whether arms of one recipe have three costs, and their intervals, if any, do not all overlap."""
     return bool(panels(study))
 
 
@@ -41,22 +43,26 @@ def panels(study: StudyResults) -> dict[str, list[ArmSummary]]:
         if arm.macs == arm.macs:
             groups.setdefault((study.ablation(arm).panel, arm.conditions), []).append(arm)
     shown = {key: arms for key, arms in groups.items() if tells(arms)}
-    titles = [panel for panel, _ in shown]
-    return {title(panel, arms[0], alone=titles.count(panel) == 1): arms for (panel, _), arms in shown.items()}
+    return {title(key, shown): arms for key, arms in shown.items()}
 
 
-def title(panel: str, arm: ArmSummary, alone: bool) -> str:
-    """Name of a panel; of several with one name, what tells them apart: the training set's share or the data."""
-    name = panel[:1].upper() + panel[1:]
-    if alone:
-        return name
-    return f"{name}, {f'{100 * arm.sample:g} % of ' if arm.sample < 1 else ''}{arm.data} [{arm.conditions}]"
+def title(key: tuple[str, str], shown: Mapping[tuple[str, str], Sequence[ArmSummary]]) -> str:
+    """Name of a panel; of several with one name, with what tells them apart: recipe, training set, data."""
+    same = [traits(other[1], arms[0]) for other, arms in shown.items() if other[0] == key[0]]
+    own = traits(key[1], shown[key][0])
+    apart = [trait for place, trait in enumerate(own) if len({traits[place] for traits in same}) > 1]
+    return ", ".join([key[0][:1].upper() + key[0][1:], *apart])
+
+
+def traits(conditions: str, arm: ArmSummary) -> tuple[str, str, str]:
+    """What may tell two panels apart, in words."""
+    return f"recipe {conditions.rpartition(' ')[0]}", f"{100 * arm.sample:g} % of the training set", arm.data
 
 
 def tells(arms: Sequence[ArmSummary]) -> bool:
     """Whether arms differ in cost, and in score as far as their intervals say."""
     costs = {round(arm.macs, -max(0, len(str(int(arm.macs))) - 3)) for arm in arms}
-    if len(arms) < FEWEST or len(costs) < FEWEST:
+    if len(costs) < FEWEST or max(arm.macs for arm in arms) < SPREAD * min(arm.macs for arm in arms):
         return False
     known = [arm for arm in arms if arm.has_interval]
     return not known or max(arm.low for arm in known) > min(arm.high for arm in known)
@@ -112,8 +118,9 @@ def draw_panel(axes: Axes, name: str, arms: list[ArmSummary], study: StudyResult
     axes.set_ylabel(text.metric_label(arms[0].metric))
     if max(arm.macs for arm in arms) > FAR * min(arm.macs for arm in arms):
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.14, y=0.14)
     named = [arm for arm in arms if len(arms) <= NAMED or arm in best or arm.run == baseline]
     bars = [((arm.macs / divisor, arm.low), (arm.macs / divisor, arm.high)) for arm in arms if arm.has_interval]
@@ -132,11 +139,9 @@ def finding(arms: Sequence[ArmSummary], best: Sequence[ArmSummary]) -> str:
 
 
 def main_baseline(study: StudyResults, arms: Sequence[ArmSummary]) -> str:
-    """The run that most ablations of these arms, the first of them in a tie, take as their baseline."""
-    runs = []
-    for ablation in dict.fromkeys(study.ablation(arm) for arm in arms):
-        runs += [arm.run for arm in study.of(ablation) if arm.baseline]
-    return max(dict.fromkeys(runs), key=runs.count, default="")
+    """The run that the first ablation of these arms takes as its baseline."""
+    runs = {arm.run for arm in arms}
+    return next((arm.run for arm in study.arms if arm.baseline and arm.run in runs), "")
 
 
 def is_recommended(study: StudyResults, arm: ArmSummary) -> bool:

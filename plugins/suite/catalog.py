@@ -129,11 +129,6 @@ def _ablations(study: str) -> dict[str, dict]:
     return found
 
 
-def ablations(study: str) -> dict[str, dict]:
-    """{name: checked content} of the ablation files of a study, in order of their names. Raises UserError."""
-    return _ablations(study)
-
-
 def _check_arms(content: dict, path: Path) -> None:
     arms = content["arms"]
     for key in ("baseline", "recommended"):
