@@ -1,4 +1,4 @@
-"""Costs at paper size beside the printed ones, without training: python -m analysis.cost [--study S] [--json F].
+"""Costs at paper size beside the printed ones, without training.
 
 `plugins.runner.cost` builds every arm and every model of the papers' tables on the meta device, in a process of its
 own, and counts; here its records meet the printed numbers of reference.csv. A record holds
@@ -9,16 +9,20 @@ own, and counts; here its records meet the printed numbers of reference.csv. A r
 numbers are in the print's own convention, which `convention` says. Nothing is filled in: null is not printed.
 """
 
-import argparse
 import json
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from analysis import loading, reference, text
-from analysis.loading import AnalysisError
+from analysis import options, reference, text
 from analysis.reference import Reference
+from plugins.suite import catalog
+from plugins.suite.errors import UserError
+from plugins.suite.files import nearest, write_json, write_text
+
+NAME = "cost"
+HELP = "count parameters and multiply-adds at paper size beside the printed ones"
 
 UNITS = {"count": 1, "": 1, "M": 1e6, "G": 1e9}
 PARAMS, FLOPS = ("params", "cost.params"), ("flops", "cost.macs")
@@ -26,45 +30,45 @@ CONVENTIONS = {1: "one multiply-add = 1 FLOP", 2: "one multiply-add = 2 FLOPs"}
 HEADER = ["model", "params (M)", "printed", "difference", "GMACs", "printed GFLOPs", "difference", "note"]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Prints a table a study; returns 0. Raises AnalysisError."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.cost", description=__doc__.split("\n")[0])
-    parser.add_argument("--study", help="one study; all without it")
+def add_arguments(parser) -> None:
+    options.study(parser)
     parser.add_argument("--scale", default="paper", choices=["mini", "small", "paper"], help="recipes of this scale")
     parser.add_argument("--json", type=Path, help="also write the records there")
     parser.add_argument("--markdown", type=Path, help="also write the tables there")
-    parser.add_argument("--experiments", type=Path, default=Path("experiments"), help="folder of the studies")
-    args = parser.parse_args(argv)
-    known = sorted({study for study, _ in loading.load_ablations(args.experiments)})
+
+
+def run(args) -> int:
+    """Prints a table a study; returns 0. Raises UserError."""
+    known = catalog.studies()
     if args.study and args.study not in known:
-        raise AnalysisError(f"--study {args.study}: no such study; there are {', '.join(known)}")
+        raise UserError(f"--study {args.study}: no such study{nearest(args.study, known)}")
     records, tables = [], []
     for study in [args.study] if args.study else known:
-        found = study_records(args.experiments, study, counted(study, args.scale), args.scale)
-        records += found
-        tables.append(f"## {study}\n\n{table(found)}")
+        of_study = study_records(study, counted(study, args.scale), args.scale)
+        records += of_study
+        tables.append(f"## {study}\n\n{table(of_study)}")
         print(tables[-1], flush=True)
     if args.json:
-        loading.write_text(args.json, json.dumps(records, indent=1) + "\n")
+        write_json(args.json, records)
     if args.markdown:
-        loading.write_text(args.markdown, "# Costs at paper size, ours beside the printed ones\n\n" + "\n".join(tables))
+        write_text(args.markdown, "# Costs at paper size, ours beside the printed ones\n\n" + "\n".join(tables))
     return 0
 
 
 def counted(study: str, scale: str) -> list[dict]:
-    """What plugins.runner.cost says of a study. Raises AnalysisError with its own line when it fails."""
+    """What plugins.runner.cost says of a study. Raises UserError with its own line when it fails."""
     call = [sys.executable, "-m", "plugins.runner.cost", "--study", study, "--scale", scale]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
-        told = [line for line in lines if line.startswith("error: ")] or lines[-1:] or ["no message"]
-        raise AnalysisError(f"{study}: {told[-1].removeprefix('error: ')}")
+        errors = [line for line in lines if line.startswith("error: ")] or lines[-1:] or ["no message"]
+        raise UserError(f"{study}: {errors[-1].removeprefix('error: ')}")
     return json.loads(done.stdout)
 
 
-def study_records(experiments: Path, study: str, counts: list[dict], scale: str) -> list[dict]:
+def study_records(study: str, counts: list[dict], scale: str) -> list[dict]:
     """The records of a study: arms first, then the rows of its model tables in the order of models.yaml."""
-    references = reference.load(experiments, study)
+    references = reference.load(catalog.EXPERIMENTS, study)
     by_arm = [
         _record(study, scale, count, {}, _rows_of_arm(references, count["arm"])) for count in counts if count["arm"]
     ]
@@ -72,29 +76,23 @@ def study_records(experiments: Path, study: str, counts: list[dict], scale: str)
         return by_arm
     built = {count["model"]: count for count in counts if not count["arm"]}
     return by_arm + [
-        _record(study, scale, built.get(entry["model"]), entry, _rows_of_entry(references, entry, experiments / study))
-        for entry in model_entries(experiments, study)
+        _record(study, scale, built.get(entry["model"]), entry, _rows_of_entry(references, entry, study))
+        for entry in catalog.model_entries(study)
     ]
-
-
-def model_entries(experiments: Path, study: str) -> list[dict]:
-    """The rows of experiments/<study>/models.yaml; the runner checks them against their schema."""
-    path = experiments / study / "models.yaml"
-    return loading.read_yaml(path)["models"] if path.is_file() else []
 
 
 def _rows_of_arm(references: list[Reference], arm: str) -> list[Reference]:
     return [row for row in references if f"{row.ablation}/{row.arm}" == arm]
 
 
-def _rows_of_entry(references: list[Reference], entry: Mapping, study: Path) -> list[Reference]:
+def _rows_of_entry(references: list[Reference], entry: Mapping, study: str) -> list[Reference]:
     wanted = entry.get("printed")
     if not wanted:
         return []
     rows = [row for row in references if all(getattr(row, key) == value for key, value in wanted.items())]
     if not any(row.metric in PARAMS + FLOPS for row in rows):
-        raise AnalysisError(
-            f"{study / 'models.yaml'}: {entry['model']}: no params or flops in reference.csv for {dict(wanted)}"
+        raise UserError(
+            f"experiments/{study}/models.yaml: {entry['model']}: no params or flops in reference.csv for {dict(wanted)}"
         )
     return rows
 
@@ -157,7 +155,3 @@ def _number(value: float | None) -> str:
 
 def _percent(value: float | None) -> str:
     return "—" if value is None else f"{100 * value:+.1f} %"
-
-
-if __name__ == "__main__":
-    loading.cli(main)
