@@ -5,10 +5,7 @@ rule time_shifts:
     """Milliseconds of the forms of ACmix's shift, one thread."""
     input:
         "benchmarks/shifts.py",
-        "plugins/operators/acmix.py",
-        "plugins/operators/checks.py",
-        "plugins/operators/kernels/__init__.py",
-        "plugins/operators/kernels/local.py",
+        sources.closure(frozenset({"plugins.operators.acmix"})),
     output:
         "results/{scale}/tables/acmix/shift_timing.json",
     log:
