@@ -145,7 +145,7 @@ class Pooled:
 
     `sd` and `df` are of the kept model: with seed blocks where their F test has p < 0.05 (`blocks`, `block_p`).
     `total_sd`, `total_df`: of one run of an arm, the seed's part included (the same numbers without blocks).
-    `residuals`: Series over (arm, seed). `means`, `seeds`, `sds`: by arm (sd NaN for an arm of one seed).
+    `means`, `seeds`, `sds`: by arm (sd NaN for an arm of one seed). `table`: the runs.
     """
 
     sd: float
@@ -154,11 +154,10 @@ class Pooled:
     block_p: float
     total_sd: float
     total_df: float
-    sd_ratio: float
-    residuals: pd.Series
     means: dict[str, float]
     seeds: dict[str, int]
     sds: dict[str, float]
+    table: Runs
 
     @property
     def tied(self) -> bool:
@@ -170,9 +169,29 @@ class Pooled:
         """Spreads that are shown to be unlike (with few seeds they may be so and not show it)."""
         return self.sd_ratio > UNEQUAL_RATIO and self.levene_p < UNEQUAL_P
 
+    @cached_property
+    def residuals(self) -> pd.Series:
+        """Of the kept model, over (arm, seed)."""
+        table = self.table
+        arm, seed = np.nonzero(table.present)
+        index = pd.MultiIndex.from_arrays(
+            [[table.arms[a] for a in arm], [table.seeds[s] for s in seed]], names=["arm", "seed"]
+        )
+        return pd.Series(_designs(table)[int(self.blocks)].residual @ table.y[table.present], index=index)
+
     def _groups(self) -> list[np.ndarray]:
-        groups = [group.to_numpy() for _, group in self.residuals.groupby(level="arm", sort=False)]
-        return [group for group in groups if len(group) > 1]
+        """Residuals of every arm that has two or more."""
+        arm = np.nonzero(self.table.present)[0]
+        residuals = self.residuals.to_numpy()
+        return [residuals[arm == a] for a, n in enumerate(self.seeds.values()) if n > 1]
+
+    @cached_property
+    def sd_ratio(self) -> float:
+        """Largest over smallest sd of an arm's residuals (infinite where one has none); NaN below two arms."""
+        spreads = [group.std() for group in self._groups()]
+        if len(spreads) < 2 or not self.sd > 0:
+            return math.nan
+        return float(max(spreads) / min(spreads)) if min(spreads) > 0 else math.inf
 
     @cached_property
     def levene_p(self) -> float:
@@ -254,16 +273,6 @@ def pooled(runs: pd.DataFrame | Runs) -> Pooled:
     table = as_runs(runs)
     fit = _fit(table)
     mean, variance, n = _own(table)
-    design = _designs(table)[int(fit.blocks)]
-    residuals = design.residual @ table.y[table.present]
-    arm, seed = np.nonzero(table.present)
-    index = pd.MultiIndex.from_arrays(
-        [[table.arms[a] for a in arm], [table.seeds[s] for s in seed]], names=["arm", "seed"]
-    )
-    spreads = np.array([residuals[arm == a].std() for a in range(len(table.arms)) if n[a] > 1])
-    ratio = math.nan
-    if len(spreads) > 1 and fit.error > 0:
-        ratio = float(spreads.max() / spreads.min()) if spreads.min() > 0 else math.inf
     total, total_df = (math.nan, 0) if fit.error_df == 0 else _satterthwaite(_seed_and_error(fit, 1.0, 1.0))
     return Pooled(
         sd=math.sqrt(fit.error) if fit.error_df else math.nan,
@@ -272,11 +281,10 @@ def pooled(runs: pd.DataFrame | Runs) -> Pooled:
         block_p=fit.block_p,
         total_sd=math.sqrt(total),
         total_df=total_df,
-        sd_ratio=ratio,
-        residuals=pd.Series(residuals, index=index),
         means=dict(zip(table.arms, mean.tolist(), strict=True)),
         seeds=dict(zip(table.arms, n.tolist(), strict=True)),
         sds=dict(zip(table.arms, np.sqrt(variance).tolist(), strict=True)),
+        table=table,
     )
 
 
@@ -860,15 +868,20 @@ def two_way_bootstrap(
     x = _scores_of(table, as_items(items, table), table.present & (c != 0)[:, None], shared_items=True)
     rng = np.random.default_rng(seed)
     n = x.shape[2]
-    item_weights = rng.multinomial(n, np.full(n, 1 / n), size=draws) / n
+    item_weights = _resampled(rng, draws, n)
     theta = np.zeros(draws)
     for a in np.nonzero(c)[0]:
         rows = x[a][table.present[a]]
         count = len(rows)
-        seed_weights = rng.multinomial(count, np.full(count, 1 / count), size=draws) / count
-        theta += c[a] * np.einsum("bs,bs->b", seed_weights, item_weights @ rows.T)
+        theta += c[a] * np.einsum("bs,bs->b", _resampled(rng, draws, count), item_weights @ rows.T)
     low, high = np.quantile(theta, [(1 - level) / 2, (1 + level) / 2])
     return Bootstrap(float(low), float(high), float(theta.std(ddof=1)))
+
+
+def _resampled(rng: np.random.Generator, draws: int, n: int) -> np.ndarray:
+    """Shares [draws, n] of n things in resamples with replacement."""
+    picks = rng.integers(0, n, size=(draws, n)) + n * np.arange(draws)[:, None]
+    return np.bincount(picks.ravel(), minlength=draws * n).reshape(draws, n) / n
 
 
 def logit(runs: pd.DataFrame, items: pd.DataFrame | None = None, top: float = 100.0, n: int | None = None):
