@@ -177,12 +177,15 @@ class Pooled:
         index = pd.MultiIndex.from_arrays(
             [[table.arms[a] for a in arm], [table.seeds[s] for s in seed]], names=["arm", "seed"]
         )
-        return pd.Series(_designs(table)[int(self.blocks)].residual @ table.y[table.present], index=index)
+        return pd.Series(self._residuals, index=index)
+
+    @property
+    def _residuals(self) -> np.ndarray:
+        return _designs(self.table)[int(self.blocks)].residual @ self.table.y[self.table.present]
 
     def _groups(self) -> list[np.ndarray]:
         """Residuals of every arm that has two or more."""
-        arm = np.nonzero(self.table.present)[0]
-        residuals = self.residuals.to_numpy()
+        arm, residuals = np.nonzero(self.table.present)[0], self._residuals
         return [residuals[arm == a] for a, n in enumerate(self.seeds.values()) if n > 1]
 
     @cached_property
@@ -207,7 +210,7 @@ class Pooled:
         """Shapiro-Wilk over the residuals; NaN below three or without spread."""
         if self.df < 3 or self.sd == 0:
             return math.nan
-        return float(stats.shapiro(self.residuals).pvalue)
+        return float(stats.shapiro(self._residuals).pvalue)
 
 
 class _Fit(NamedTuple):

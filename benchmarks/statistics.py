@@ -23,10 +23,7 @@ import pandas as pd
 from analysis import statistics as st
 
 HERE = Path(__file__).parent
-DRAWS, QUICK_DRAWS = (
-    10_000,
-    400,
-)  # simulated experiments a setting: a rate of 5 % is then known to 0.2, and to 1.1 points
+DRAWS, QUICK_DRAWS = 2000, 200  # simulated experiments a setting: a rate of 5 % is known to 0.5 points, to 1.5 if quick
 SEEDS = (3, 5, 8)
 ARMS = (3, 4, 7)
 ITEMS = 200
