@@ -13,8 +13,8 @@ Whose spread judges. Pooling the residual over a recipe's arms gives three seeds
 it is right only where all arms spread alike, which three seeds cannot show: by simulation (benchmarks/statistics.md)
 the pooled interval of two arms that spread three times as much as the others errs in 11 to 25 % of the cases instead
 of 5 %, and Levene's test hardly ever sees it. So an estimate rests on the spread of its own arms: the contrast within
-seeds (paired) where the seeds' block has p < 0.05 over all arms of the recipe, Welch's elsewhere. The pooled spread
-serves where an arm of the contrast has fewer than three seeds, or where a plan names it beforehand (spread="pooled");
+seeds (paired) where the seeds' block has p < 0.05 over all arms of the recipe, Welch's elsewhere; an arm of one seed
+cannot be judged. Who knows beforehand that the spreads are alike may ask for the pooled one (spread="pooled").
 `Estimate.method` says which it was.
 
 An estimate that cannot be judged (no residual degree of freedom, or a spread of exactly zero) has a standard error of
@@ -36,7 +36,7 @@ from scipy import optimize, special, stats
 from plugins.suite.errors import UserError
 
 BLOCK_P = 0.05  # the seed block stays where its F test has a smaller p (0.2 lets in up to 6.7 % false decisions)
-OWN_SEEDS = 3  # an arm with fewer has no spread of its own worth the name
+OWN_SEEDS = 3  # fewer seeds in common are not compared within seeds, and do not predict a new run by their own spread
 UNEQUAL_P = 0.05  # spreads are unlike where Levene's p is smaller ...
 UNEQUAL_RATIO = 3.0  # ... and the largest sd of an arm is more than this times the smallest
 ASSAY_P = 0.025  # one-sided level at which a reference effect counts as shown
@@ -435,15 +435,14 @@ def _is_difference(c: np.ndarray) -> bool:
     return bool(abs(c.sum()) < 1e-9 * np.abs(c).sum())
 
 
-def _chooser(table: Runs, used: np.ndarray, spread: str) -> Callable[[np.ndarray], _Model]:
-    """The model for contrasts of the arms `used`: decided once, so that all shares of a `retention` use the same."""
+def _chooser(table: Runs, spread: str) -> Callable[[np.ndarray], _Model]:
+    """The model of any contrast of the table."""
     if spread not in ("own", "pooled"):
         raise UserError(f"contrast: spread is 'own' or 'pooled', not {spread!r}")
     fit = _fit(table)
-    own = spread == "own" and bool((table.present.sum(1)[used] >= OWN_SEEDS).all())
 
     def choose(c: np.ndarray) -> _Model:
-        if not own:
+        if spread == "pooled":
             return _pool(table, c, fit)
         within = fit.blocks if _is_difference(c) else np.count_nonzero(c) > 1
         return (within and _paired(table, c)) or _welch(table, c)
@@ -533,7 +532,8 @@ def contrast(
     items, shared_items=True: one fixed test set for all seeds; its sampling error is part of the standard error.
     items, shared_items=False: every seed draws its own test items (data seed = run seed); their error is part of the
     spread between runs already and is reported as se_item only.
-    spread: "own" (paired within seeds or Welch, see the head of this module) or "pooled" over all arms of `runs`.
+    spread: "own" (paired within seeds or Welch, see the head of this module; an arm of one seed leaves no degree of
+    freedom) or "pooled" over all arms of `runs`, which takes for granted that their spreads are alike.
     Coefficients that do not sum to zero (the mean of an arm) carry the seeds' common part as well.
     """
     table = as_runs(runs)
@@ -541,7 +541,7 @@ def contrast(
     if not c.any():
         raise UserError("contrast: all coefficients are zero; name at least one arm with another")
     scores = None if items is None else as_items(items, table)
-    return _estimate(table, c, _chooser(table, c != 0, spread)(c), scores, shared_items)
+    return _estimate(table, c, _chooser(table, spread)(c), scores, shared_items)
 
 
 def welch(
@@ -592,13 +592,14 @@ def retention(
     """(mu_test - mu_none) / (mu_reference - mu_none) with Fieller's interval.
 
     The interval is the set of shares r for which the contrast (test - none) - r (reference - none) does not differ from
-    zero, by the same estimate as everything else here; it is bounded where the reference effect differs from zero.
+    zero, by the same estimate as everything else here; it is bounded where the reference effect differs from zero (and
+    every arm can be judged).
     """
     table = as_runs(runs)
     scores = None if items is None else as_items(items, table)
     upper = table.vector({test: 1.0}) - table.vector({none: 1.0})
     lower = table.vector({reference: 1.0}) - table.vector({none: 1.0})
-    choose = _chooser(table, (upper != 0) | (lower != 0), spread)
+    choose = _chooser(table, spread)
 
     def judged(c: np.ndarray) -> Estimate:
         return _estimate(table, c, choose(c), scores, shared_items)
@@ -609,7 +610,7 @@ def retention(
 
     top, bottom = judged(upper), judged(lower)
     value = top.value / bottom.value if bottom.value else math.nan
-    bounded = bool(bottom.decidable and bottom.p_two_sided() < 1 - level)
+    bounded = bool(top.decidable and bottom.decidable and bottom.p_two_sided() < 1 - level)
     low, high = -math.inf, math.inf
     if bounded:
         centre = math.atan(value)

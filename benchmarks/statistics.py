@@ -33,12 +33,16 @@ PAIR = {"b": 1.0, "a": -1.0}  # the contrast of the two arms that the spreads be
 
 @dataclass(frozen=True)
 class Setting:
-    """One simulated experiment: seeds and arms, spread of the arms' runs, sd of what a seed does to all arms."""
+    """One simulated experiment: seeds and arms, spread of the arms' runs, sd of what a seed does to all arms.
+
+    lost: seeds that the second arm lacks.
+    """
 
     seeds: int
     arms: int
     spread: str = "equal"
     block: float = 0.0
+    lost: int = 0
 
     @property
     def sds(self) -> np.ndarray:
@@ -52,6 +56,8 @@ class Setting:
         return own + self.block * rng.standard_normal(self.seeds)
 
     def runs(self, y: np.ndarray) -> st.Runs:
+        """The table of [arms, seeds]."""
+        y[1, self.seeds - self.lost :] = math.nan
         return st.Runs(NAMES[: self.arms], tuple(range(self.seeds)), y)
 
 
@@ -70,20 +76,28 @@ def rates(draws: int, errors: Callable[[], dict[str, bool]]) -> Iterator[dict]:
 def no_effect(setting: Setting, rng: np.random.Generator, draws: int) -> Iterator[dict]:
     """False decisions of a two-sided test at 5 % where the arms do not differ (100 - rate is the coverage)."""
 
+    widths: dict[str, list[float]] = {}
+
     def errors() -> dict[str, bool]:
         runs = setting.runs(setting.noise(rng))
-        return {
-            "own spread": st.contrast(runs, PAIR).p_two_sided() < 0.05,
-            "pooled": st.contrast(runs, PAIR, spread="pooled").p_two_sided() < 0.05,
-            "pooled unless Levene": levene_rule(runs).p_two_sided() < 0.05,
+        estimates = {
+            "own spread": st.contrast(runs, PAIR),
+            "pooled": st.contrast(runs, PAIR, spread="pooled"),
+            "pooled unless Levene": levene_rule(runs),
         }
+        for method, estimate in estimates.items():
+            widths.setdefault(method, []).append(np.ptp(estimate.interval()))
+        return {method: estimate.p_two_sided() < 0.05 for method, estimate in estimates.items()}
 
-    return rates(draws, errors)
+    rows = list(rates(draws, errors))
+    usual = np.mean(widths["pooled"])
+    return iter([row | {"width": float(np.mean(widths[row["method"]]) / usual)} for row in rows])
 
 
 def levene_rule(runs: st.Runs) -> st.Estimate:
     """The rule that `own spread` replaced: pooled, but Welch where the spreads are shown to be unlike."""
-    return st.welch(runs, PAIR) if st.pooled(runs).unequal else st.contrast(runs, PAIR, spread="pooled")
+    own = runs.present.sum(1).min() > 1 and st.pooled(runs).unequal
+    return st.welch(runs, PAIR) if own else st.contrast(runs, PAIR, spread="pooled")
 
 
 def scored(setting: Setting, persist: float, shared: bool, rng: np.random.Generator) -> tuple[st.Runs, st.Items]:
@@ -232,6 +246,14 @@ GRID = [Setting(*case) for case in product(SEEDS, ARMS, ("equal", "wide", "narro
 SMALL_GRID = [Setting(*case) for case in product(SEEDS, (3, 7), ("equal", "wide"))]
 STUDIES: dict[str, tuple[Callable, list]] = {
     "no effect": (no_effect, GRID),
+    "seeds lost": (
+        no_effect,
+        [
+            Setting(s, 4, v, b, lost)
+            for s, v, b in product((5, 8), ("equal", "wide"), (0.0, 1.0))
+            for lost in (2, s - 1)
+        ],
+    ),
     "shared test set": (
         with_items,
         [

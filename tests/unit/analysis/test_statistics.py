@@ -324,11 +324,17 @@ def test_runs_without_spread_decide_nothing():
     )
 
 
-def test_an_arm_of_one_seed_is_judged_by_the_other_arms_spread():
+def test_an_arm_of_one_seed_is_judged_only_where_equal_spreads_are_granted():
     runs = frame(drawn(17), gaps=[("d", s) for s in (2, 3, 4, 5)])
-    estimate = st.contrast(runs, {"d": 1, "a": -1})
-    assert estimate.method == "variance pooled over 4 arms" and estimate.df == 12 and estimate.n_seeds == 1
-    assert math.isnan(st.welch(runs, {"d": 1, "a": -1}).se)
+    for estimate in (st.contrast(runs, {"d": 1, "a": -1}), st.welch(runs, {"d": 1, "a": -1})):
+        assert not estimate.decidable and math.isnan(estimate.p_two_sided()) and math.isnan(estimate.interval()[0])
+    granted = st.contrast(runs, {"d": 1, "a": -1}, spread="pooled")
+    assert granted.method == "variance pooled over 4 arms" and granted.df == 12 and granted.n_seeds == 1
+    runs.loc[runs["arm"] == "b", "value"] += 20
+    for test, reference in (("d", "b"), ("b", "d")):
+        share = st.retention(runs, test, reference, "a")
+        assert (share.low, share.high, share.bounded) == (-math.inf, math.inf, False)
+    assert st.retention(runs, "d", "b", "a", spread="pooled").bounded
 
 
 def test_one_seed_an_arm_has_no_degree_of_freedom():
