@@ -624,11 +624,12 @@ def _known(where: str, kind: str, name: str, known: list[str]) -> None:
 @dataclass(frozen=True)
 class Ablation:
     """What the ledger knows of an ablation. `homes`: {arm: the <ablation>/<arm> that holds its runs}; `scales`: the
-    only ones it is meant for, empty for all.
+    only ones it is meant for, empty for all; `recipe`: the name of what its arms are trained by.
     """
 
     homes: Mapping[str, str]
     scales: tuple[str, ...]
+    recipe: str
 
 
 def ablations(study: str, experiments: Path = catalog.EXPERIMENTS) -> dict[str, Ablation]:
@@ -639,7 +640,9 @@ def ablations(study: str, experiments: Path = catalog.EXPERIMENTS) -> dict[str, 
     for name, content in contents.items():
         arms = _with_like(contents, content, "arms", {})
         homes = {arm: (body or {}).get("same_as") or f"{name}/{arm}" for arm, body in arms.items()}
-        known[name] = Ablation(homes, tuple(_with_like(contents, content, "scales", {}) or ()))
+        scales = tuple(_with_like(contents, content, "scales", {}) or ())
+        recipe = _with_like(contents, content, "recipe", "") or _with_like(contents, content, "task", "")
+        known[name] = Ablation(homes, scales, recipe)
     return known
 
 

@@ -1,4 +1,4 @@
-"""The ledger: verdicts of trained parts with known answers, the false verdicts of the past, and what it must never do."""
+"""The ledger: trained parts with known answers, the false verdicts of the past, and what it must never do."""
 
 from __future__ import annotations
 
@@ -238,6 +238,24 @@ def test_unlike_starts_forbid_a_comparison_of_ends():
     assert unfair.verdict == "not tested" and unfair.reason.startswith("unlike starts")
 
 
+def test_a_plan_may_pool_the_spread_of_a_recipe_and_nothing_else_does():
+    means = {"l/a": 62.5, "l/b": 60.0} | {f"l/{name}": 55.0 for name in "cdefgh"}
+    made = study(means, seeds=3, sd=1.2)
+    own = trained.judge(part(BETTER), made)
+    pooled = trained.judge(part(BETTER), made, spread="pooled")
+    assert own.estimate == pytest.approx(pooled.estimate)
+    assert own.df <= 4 and pooled.df > 10
+    assert pooled.high - pooled.low < own.high - own.low
+
+
+def test_many_to_one_under_a_plan_is_dunnetts():
+    check = {"best": "l/a", "of": ["l/b", "l/c", "l/d"]}
+    made = study({"l/a": 70.0, "l/b": 60.0, "l/c": 61.0, "l/d": 55.0})
+    assert trained.judge(part(check), made, spread="pooled").verdict == "supported"
+    peak = part({"peak": ["l/a", "l/b"], "over": "l/d"})
+    assert trained.judge(peak, made, spread="pooled").verdict == "supported"
+
+
 def test_few_seeds_and_missing_arms_have_their_own_reason():
     assert judge(BETTER, {"l/a": 70.0, "l/b": 60.0}, seeds=2).reason == "2 seeds of l/a; 3 are needed"
     assert judge(BETTER, {"l/a": 70.0}).reason == "l/b was not run at this scale"
@@ -404,7 +422,8 @@ def test_one_part_that_cannot_be_decided_does_not_void_its_claim(committed):
 def test_published_effects_are_those_of_the_right_rows(committed):
     shown = committed.set_index(["study", "claim", "part"])["published_effect"].groupby(level=[0, 1, 2]).first()
     expected = {
-        ("muse", 1, "a"): 0.5, ("muse", 1, "b"): 0.5, ("muse", 7, "a"): 0.3, ("muse", 12, "a"): 0.8, ("muse", 12, "c"): 0.7,
+        ("muse", 1, "a"): 0.5, ("muse", 1, "b"): 0.5, ("muse", 7, "a"): 0.3,
+        ("muse", 12, "a"): 0.8, ("muse", 12, "c"): 0.7,
         ("coatnet", 4, "a"): 0.61, ("coatnet", 6, "a"): 0.3, ("coatnet", 8, "b"): 0.2, ("coatnet", 11, "a"): 0.4,
         ("aaconv", 5, "a"): 1.3 / 1.5, ("aaconv", 8, "a"): 2.1, ("coatnet", 11, "f"): 9e8,
     }  # fmt: skip
@@ -458,12 +477,12 @@ def test_a_verdict_is_of_a_plan_or_exploratory(tmp_path):
     chosen = claimed("muse", 1, "c")
     claim = KNOWN["muse"].claims[0]
     planned = Outcome("supported", runs="muse/branches/muse/seed1 muse/branches/muse/seed2 muse/branches/muse/seed3")
-    assert ledger._plan("muse", claim, chosen, "mini", planned, [registered]) == "first"
-    assert ledger._plan("muse", claim, chosen, "small", planned, [registered]) == "exploratory"
+    assert ledger._plan_name("muse", claim, chosen, "mini", planned, [registered]) == "first"
+    assert ledger._plan_name("muse", claim, chosen, "small", planned, [registered]) == "exploratory"
     more = Outcome("supported", runs=planned.runs + " muse/branches/muse/seed4")  # seeds added after a look
-    assert ledger._plan("muse", claim, chosen, "mini", more, [registered]) == "exploratory"
-    assert ledger._plan("muse", claim, claimed("muse", 1, "a"), "mini", planned, [registered]) == "exploratory"
-    assert ledger._plan("muse", claim, chosen, "mini", Outcome("not tested"), [registered]) == ""
+    assert ledger._plan_name("muse", claim, chosen, "mini", more, [registered]) == "exploratory"
+    assert ledger._plan_name("muse", claim, claimed("muse", 1, "a"), "mini", planned, [registered]) == "exploratory"
+    assert ledger._plan_name("muse", claim, chosen, "mini", Outcome("not tested"), [registered]) == ""
 
 
 @pytest.mark.parametrize(
