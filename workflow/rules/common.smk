@@ -4,16 +4,14 @@ import json
 import shlex
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 # The packages of this checkout come first, whatever else is installed.
 sys.path.insert(0, str(workflow.basedir))
 
+from analysis import scan
 from plugins.runner import device
-from plugins.suite import jobs as inputs
-from plugins.suite import sources
-from plugins.suite import catalog as experiments
+from plugins.suite import catalog, files, jobs, sources
 from plugins.suite.errors import UserError
 
 # Jobs run in the environment that runs snakemake; conda's, if asked for, lies beneath it.
@@ -29,39 +27,52 @@ def or_one_line(call, *args):
         sys.exit(2)
 
 
-RUNS = or_one_line(experiments.runs_table, {key: value for key, value in config.items() if key != "keep_gaps"})
+def check_figures(study):
+    """UserError where study.yaml names a figure that there is not."""
+    for figure in catalog.study(study).figures:
+        if figure not in CAPTIONS:
+            raise UserError(f"experiments/{study}/study.yaml: figures: no '{figure}'{files.nearest(figure, CAPTIONS)}")
+
+
+# snakemake itself reads a configuration's last of two equal keys; here that is a fault.
+for path in workflow.configfiles:
+    or_one_line(files.read_yaml, Path(path))
+RUNS = or_one_line(catalog.runs_table, config)
 SCALE = config["scale"]
 STUDIES = config["studies"]
-ALL_STUDIES = experiments.studies()
+ALL_STUDIES = or_one_line(catalog.studies)
 # Arms that share their runs (`same_as`) are one job.
 RUN_AT = {run.metrics: run for run in RUNS}
-PUBLISHED = inputs.published()
+PUBLISHED = jobs.published()
 GPUS_PER_RUN = int(config["device"] == "cuda" or (config["device"] == "auto" and bool(device.visible())))
 # Not among the params of its rule: whether a file was downloaded does not change the data.
-FETCH = "--fetch" if experiments.flag(config["fetch"]) else ""
-# What stands below a figure, by kind.
-CAPTIONS = experiments.read_yaml(Path("analysis/captions.yaml"))
-# Figures that every study has; a study's rules.smk may add its own kinds.
-FIGURES = {study: ["tradeoff", "differences"] for study in ALL_STUDIES}
-# Figures made of the pictures that runs leave; published results hold copies of them.
-PICTURES = {study: inputs.picture_figures(study) for study in ALL_STUDIES}
-ANALYSIS = sorted(str(path) for path in Path("analysis").glob("*.py"))
+FETCH = "--fetch" if catalog.flag(config["fetch"]) else ""
+# What stands below a figure; some are drawn once a task.
+CAPTIONS = {name: entry.constants["CAPTION"] for name, entry in scan.entries(scan.FIGURES).items()}
+CAPTIONS |= {f"{name}_{task}": CAPTIONS[name] for name in CAPTIONS for task in ("detection", "segmentation")}
+for name in ALL_STUDIES:
+    or_one_line(check_figures, name)
+# The call that this configuration stands for, for the record of what is published.
+COMMAND = "snakemake --cores all --config " + " ".join(
+    shlex.quote(f"{key}={json.dumps(value)}") for key, value in config.items()
+)
+ANALYSIS = sorted(str(path) for pattern in ("*.py", "*.html") for path in Path("analysis").rglob(pattern))
 
 
 wildcard_constraints:
     scale="mini|small|paper",
     where="(published/)?(mini|small|paper)",
     study="|".join(ALL_STUDIES),
-    dataset="[a-z0-9_]+",
+    ablation="[a-z][a-z0-9_]*",
+    arm="[A-Za-z0-9][A-Za-z0-9+._,-]*",
+    dataset="[a-z][a-z0-9_]*",
     seed="[0-9]+",
-    kind="(?!predictions_|attention_)[a-z_]+",
-    picture="(predictions|attention)_[a-z]+",
 
 
 def spec_of(wildcards):
     """The resolved run of a training job."""
     return or_one_line(
-        experiments.resolve,
+        catalog.resolve,
         wildcards.scale,
         wildcards.study,
         wildcards.ablation,
@@ -72,7 +83,7 @@ def spec_of(wildcards):
 
 def data_manifest(wildcards):
     """The manifest of the data that a training job reads."""
-    return f"results/data/{wildcards.scale}/{experiments.data_folder(spec_of(wildcards)['data'])}/manifest.json"
+    return f"results/data/{wildcards.scale}/{catalog.data_folder(spec_of(wildcards)['data'])}/manifest.json"
 
 
 def pretraining(wildcards):
@@ -85,36 +96,20 @@ def of_dataset(look_up):
     return lambda wildcards: or_one_line(look_up, wildcards.scale, wildcards.dataset, STUDIES)
 
 
-def wanted_metrics(study=None):
-    """What the runs of a study (of all) declare; with keep_gaps only what is there."""
-    paths = [path for path, run in RUN_AT.items() if study in (None, run.study)]
-    return [path for path in paths if is_there(path)] if config.get("keep_gaps") else paths
+def wanted_metrics(study):
+    """What the runs of a study declare."""
+    return [path for path, run in RUN_AT.items() if run.study == study]
 
 
-def is_there(metrics):
-    """Whether a run has finished, and the one that it started from still is: else asking for it would train."""
-    start = or_one_line(experiments.resolve_metrics_path, metrics).get("pretrained", metrics)
-    return Path(metrics).is_file() and Path(start).is_file()
+def present(path):
+    """A file as an input, if it is there."""
+    return path if Path(path).is_file() else []
 
 
 def study_outputs(where, study):
-    """Tables, figures, comparison and verdicts of one study."""
-    return [
-        f"results/{where}/tables/{study}/summary.md",
-        f"results/{where}/tables/{study}/comparison.md",
-        f"results/{where}/tables/{study}/claims.md",
-        *[f"results/{where}/figures/{study}/{kind}.png" for kind in FIGURES[study]],
-        *[
-            f"results/{where}/figures/{study}/{picture}.png"
-            for picture in PICTURES[study]
-            if not where.startswith("published/")
-        ],
-    ]
-
-
-def overviews(where):
-    """The pictures of all studies that share a task."""
-    return [f"results/{where}/figures/overview/{task}.png" for task in inputs.shared_tasks(studies_at(where))]
+    """Tables, figures and comparison of one study."""
+    tables = f"results/{where}/tables/{study}"
+    return [f"{tables}/summary.md", f"{tables}/comparison.md", f"results/{where}/figures/{study}"]
 
 
 def studies_at(where):
@@ -123,12 +118,10 @@ def studies_at(where):
 
 
 def show_gaps():
-    """After a failure: the same tables and figures from what there is, with the gaps shown as `failed` or `missing`."""
-    if config.get("keep_gaps"):
-        return
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as settings:
-        json.dump(config | {"keep_gaps": True}, settings)
-        settings.flush()
-        again = ["snakemake", "--nolock", "--quiet", "all", "--cores", "1", "--configfile", settings.name]
-        subprocess.run([sys.executable, "-m", *again], check=False)
-    subprocess.run([sys.executable, "-m", "analysis.status"], check=False)
+    """After a failure: tables, figures and report of what there is, with the gaps shown as `failed` or `missing`.
+
+    A run that failed keeps the rules behind it from starting; each step says in one line what it cannot do.
+    """
+    if Path(f"results/{SCALE}/expected.json").is_file():
+        for command in (["rebuild", f"results/{SCALE}"], ["status"]):
+            subprocess.run([sys.executable, "-m", "analysis", *command], check=False)

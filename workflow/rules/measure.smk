@@ -6,7 +6,7 @@ rule count_costs:
         reference="experiments/{study}/reference.csv",
         schemas=sorted(str(path) for path in Path("workflow/schemas").glob("*.yaml")),
         plugins=sorted(str(path) for path in Path("plugins").rglob("*.py")),
-        sources=ANALYSIS,
+        sources=["analysis/commands/costs.py", "analysis/reference.py"],
     output:
         json="results/paper/cost/{study}.json",
         table=report(
@@ -20,5 +20,5 @@ rule count_costs:
     conda:
         "../../environment.yml"
     shell:
-        "python -m analysis.cost --study {wildcards.study} --json {output.json:q} --markdown {output.table:q}"
+        "python -m analysis cost --study {wildcards.study} --json {output.json:q} --markdown {output.table:q}"
         " &> {log:q}"
