@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import details, sentences
-from analysis.loading import AnalysisError
+from analysis.__main__ import main
+from plugins.suite.errors import UserError
 
-DATA = Path(os.environ.get("CONVATTN_DATA_ROOT", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
+DATA = Path(os.environ.get("CONVATTN_DATA_ROOT", Path(__file__).resolve().parents[3].parent / "shared" / "data"))
 IWSLT = DATA / "iwslt14-deen-test"
 # Recomputed from the released translations, by source words (specification of MUSE, section 7, item 10).
 BY_LENGTH = [38.34, 36.43, 34.82, 34.14, 33.83, 35.14, 39.55, 25.59]
@@ -26,8 +27,8 @@ def test_released_translations_score_as_printed():
     assert round(sentences.corpus_bleu(statistics.sum(0)), 2) == 36.28
     lengths = [len(line.split()) for line in sources]
     cut = sentences.paper_buckets(lengths)
-    found = [sentences.corpus_bleu(statistics[sentences.inside(lengths, bucket)].sum(0)) for bucket in cut]
-    assert [round(score, 2) for score in found] == BY_LENGTH
+    by_length = [sentences.corpus_bleu(statistics[sentences.inside(lengths, bucket)].sum(0)) for bucket in cut]
+    assert [round(score, 2) for score in by_length] == BY_LENGTH
     assert [int(sentences.inside(lengths, bucket).sum()) for bucket in cut[-2:]] == [6, 2]
 
 
@@ -75,17 +76,15 @@ def test_a_paired_interval_is_narrower_and_finds_the_difference():
 def test_details_become_metrics():
     statistics = invented(1)
     words = [5] * 50 + [8] * 50 + [12] * 50 + [30] * 50
-    value = {
-        "details": {
-            "sentences": {"source_words": words, "bleu": statistics.tolist()},
-            "gates": {"encoder.0": [0.5, 0.5], "encoder.1": [0.4, 0.6], "decoder.0": [0.1, 0.9]},
-        }
+    kept = {
+        "sentences": {"source_words": words, "bleu": statistics.tolist()},
+        "gates": {"encoder.0": [0.5, 0.5], "encoder.1": [0.4, 0.6], "decoder.0": [0.1, 0.9]},
     }
-    found = details.derived(value)
-    assert found["bleu_length_4"] == sentences.corpus_bleu(statistics[150:].sum(0))
-    assert found["bleu_length_span"] == pytest.approx(found["bleu_length_4"] - found["bleu_length_1"])
-    assert found["gate_slope"] == pytest.approx(-0.1)
-    assert details.derived({}) == {} and details.derived({"details": {"gates": {}}}) == {}
+    metrics = details.derived(kept)
+    assert metrics["bleu_length_4"] == sentences.corpus_bleu(statistics[150:].sum(0))
+    assert metrics["bleu_length_span"] == pytest.approx(metrics["bleu_length_4"] - metrics["bleu_length_1"])
+    assert metrics["gate_slope"] == pytest.approx(-0.1)
+    assert details.derived({}) == {} and details.derived({"gates": {}}) == {}
 
 
 @pytest.mark.parametrize(
@@ -99,8 +98,8 @@ def test_details_become_metrics():
 def test_faults_of_files_are_one_line(tmp_path, content, message):
     (tmp_path / "h").write_bytes(content)
     (tmp_path / "r").write_bytes(b"one\n")
-    with pytest.raises(AnalysisError, match=message) as error:
-        sentences.main(["--hypotheses", str(tmp_path / "h"), "--references", str(tmp_path / "r")])
+    with pytest.raises(UserError, match=message) as error:
+        main(["sentences", "--hypotheses", str(tmp_path / "h"), "--references", str(tmp_path / "r")])
     assert "\n" not in str(error.value)
 
 
@@ -108,7 +107,7 @@ def test_the_command_prints_and_writes(tmp_path, capsys):
     for name in ("h", "r", "s"):
         (tmp_path / name).write_text("a b c d e\nf g h i j k\n")
     arguments = [f"--{option}={tmp_path / name}" for option, name in (("hypotheses", "h"), ("references", "r"))]
-    sentences.main([*arguments, f"--sources={tmp_path / 's'}", "--buckets=quantiles", f"--json={tmp_path / 'out'}"])
+    main(["sentences", *arguments, f"--sources={tmp_path / 's'}", "--buckets=quantiles", f"--json={tmp_path / 'out'}"])
     assert "100.00 [100.00, 100.00]" in capsys.readouterr().out
-    with pytest.raises(AnalysisError, match="needs --sources"):
-        sentences.main([*arguments, "--buckets=paper"])
+    with pytest.raises(UserError, match="needs --sources"):
+        main(["sentences", *arguments, "--buckets=paper"])
