@@ -1,5 +1,6 @@
 """The runs table and what the rules ask of it. Whatever concerns experiments/ itself is in plugins/suite/catalog.py."""
 
+import json
 import shlex
 import subprocess
 import sys

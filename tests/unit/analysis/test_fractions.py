@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from analysis.evidence import timing
 
 from analysis import details, results, studies
 from analysis.__main__ import main
 from analysis.commands import draw
 from analysis.commands.collect import metrics_lines
+from analysis.evidence import timing
 from analysis.figures import fractions, path_scales, shift_timing
 from analysis.results import StudyResults
 from plugins.suite import freshness
