@@ -58,7 +58,6 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/report.smk"
-include: "workflow/rules/shifts.smk"
 
 
 onerror:

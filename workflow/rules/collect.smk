@@ -23,7 +23,7 @@ rule collect:
     output:
         runs="results/{scale}/tables/{study}/runs.csv",
         details="results/{scale}/tables/{study}/details.json",
-        items="results/{scale}/tables/{study}/items.parquet",
+        per_item="results/{scale}/tables/{study}/items.parquet",
     log:
         "results/logs/{scale}/collect/{study}.log",
     conda:
@@ -37,12 +37,12 @@ rule collect_published:
     """The same table from the committed metrics of published runs."""
     input:
         metrics="results/published/{scale}/metrics.jsonl",
-        items=lambda w: present(f"results/published/{w.scale}/items.parquet"),
+        per_item=lambda w: present(f"results/published/{w.scale}/items.parquet"),
         sources=ANALYSIS,
     output:
         runs="results/published/{scale}/tables/{study}/runs.csv",
         details="results/published/{scale}/tables/{study}/details.json",
-        items="results/published/{scale}/tables/{study}/items.parquet",
+        per_item="results/published/{scale}/tables/{study}/items.parquet",
     log:
         "results/logs/published/{scale}/collect/{study}.log",
     conda:
@@ -56,7 +56,7 @@ rule summarise_arms:
     """Every arm's mean, difference to its baseline and intervals, computed once for all that show them."""
     input:
         runs="results/{where}/tables/{study}/runs.csv",
-        items="results/{where}/tables/{study}/items.parquet",
+        per_item="results/{where}/tables/{study}/items.parquet",
         definitions=lambda w: jobs.study_files(w.study, "ablations"),
         sources=ANALYSIS,
     output:
