@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import loading, reference, statistics, text
+from analysis import reference, runs, statistics, text
 from analysis.evidence import (
     CONTRADICTED,
     DECIDED,
@@ -33,7 +33,7 @@ from analysis.evidence import (
 )
 from analysis.plans import Plan
 from analysis.reference import Reference
-from plugins.suite import catalog, claims
+from plugins.suite import catalog, claims, files
 from plugins.suite.claims import Claim, Claims, NoWorse, Part, Ratio, Retains
 from plugins.suite.errors import UserError
 
@@ -352,8 +352,8 @@ def estimate_text(row: Mapping) -> str:
 
 def write(ledger: pd.DataFrame, folder: Path, experiments: Path = catalog.EXPERIMENTS) -> None:
     """ledger.csv and ledger.md into a folder."""
-    loading.write_csv(folder / "ledger.csv", ledger)
-    loading.write_text(folder / "ledger.md", markdown(ledger, experiments))
+    runs.write_csv(folder / "ledger.csv", ledger)
+    files.write_text(folder / "ledger.md", markdown(ledger, experiments))
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -361,7 +361,7 @@ def read(path: Path) -> pd.DataFrame:
     try:
         frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"part": str})
     except (OSError, ValueError) as problem:
-        raise UserError(f"{path}: cannot be read as a ledger: {loading.one_line(problem)}") from None
+        raise UserError(f"{path}: cannot be read as a ledger: {files.one_line(problem)}") from None
     lacking = [name for name in COLUMNS if name not in frame]
     if lacking:
         raise UserError(f"{path}: column '{lacking[0]}' is missing; write it with python -m analysis ledger")

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import loading, sentences
+from analysis import runs, sentences
+from plugins.suite import files
 from plugins.suite.claims import Ablation
 from plugins.suite.errors import UserError
 from plugins.suite.files import one_line
@@ -172,7 +173,7 @@ def read(folder: Path, study: str, known: Mapping[str, Ablation]) -> Study | Non
     path = folder / "tables" / study / "runs.csv"
     if not path.is_file():
         return None
-    frame = loading.read_runs(path)
+    frame = runs.read_runs(path)
     check(frame, path)
     scale = frame["scale"].iloc[0] if len(frame) else folder.name
     homes = {f"{name}/{arm}": home for name, ablation in known.items() for arm, home in ablation.homes.items()}
@@ -219,7 +220,7 @@ def _key(value: Mapping) -> tuple:
     return (
         str(value["run"])
         if "run" in value
-        else loading.run_name(*(value[key] for key in ("study", "ablation", "arm", "seed")))
+        else runs.run_name(*(value[key] for key in ("study", "ablation", "arm", "seed")))
     )
 
 
@@ -249,13 +250,13 @@ def _published_items(folder: Path, study: str) -> Callable[[Mapping], pd.DataFra
         table = _parquet(path)
         table = table[table["study"] == study]
         for (ablation, arm, seed), group in table.groupby(["ablation", "arm", "seed"], sort=False):
-            by_run[loading.run_name(study, ablation, arm, int(seed))] = group.sort_values("item").reset_index(drop=True)
+            by_run[runs.run_name(study, ablation, arm, int(seed))] = group.sort_values("item").reset_index(drop=True)
     return lambda row: by_run.get(str(row["run"]))
 
 
 def _metrics(row: Mapping) -> Mapping | None:
     path = Path(str(row.get("path") or ""))
-    return loading.read_json(path) if path.name == "metrics.json" and path.is_file() else None
+    return files.read_json(path) if path.name == "metrics.json" and path.is_file() else None
 
 
 def _items_beside(row: Mapping) -> pd.DataFrame | None:
