@@ -115,6 +115,17 @@ def test_an_arm_that_vanished_is_one_line_with_the_nearest_name(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_a_reference_of_an_arm_that_vanished_is_one_line(tmp_path):
+    folder = tmp_path / "muse"
+    (folder / "ablations").mkdir(parents=True)
+    (folder / "ablations" / "branches.yaml").write_text("arms: {muse: {}}\n")
+    (folder / "reference.csv").write_text("ablation,arm,value\n,,1\nbranches,muse,2\nbranches,mus,3\n")
+    with pytest.raises(
+        UserError, match=r"reference.csv:4: no arm 'branches/mus' in this suite; did you mean 'branches/muse'"
+    ):
+        claims.check_references("muse", tmp_path)
+
+
 def test_an_ablation_that_is_like_another_has_its_arms(tmp_path):
     folder = tmp_path / "muse" / "ablations"
     folder.mkdir(parents=True)
