@@ -34,7 +34,7 @@ import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
@@ -437,26 +437,7 @@ def _form(content: Any) -> str | None:
 
 
 AnyCheck = Annotated[
-    Annotated[Better, Tag("better")]
-    | Annotated[NoWorse, Tag("no_worse")]
-    | Annotated[Equal, Tag("equal")]
-    | Annotated[Retains, Tag("retains")]
-    | Annotated[Gain, Tag("gain")]
-    | Annotated[Gains, Tag("gains")]
-    | Annotated[Trend, Tag("trend")]
-    | Annotated[Best, Tag("best")]
-    | Annotated[Peak, Tag("peak")]
-    | Annotated[Value, Tag("value")]
-    | Annotated[Spread, Tag("spread")]
-    | Annotated[Layers, Tag("layers")]
-    | Annotated[Counts, Tag("count")]
-    | Annotated[Ratio, Tag("ratio")]
-    | Annotated[Extra, Tag("extra")]
-    | Annotated[Identity, Tag("identity")]
-    | Annotated[Counted, Tag("counted")]
-    | Annotated[Faster, Tag("faster")]
-    | Annotated[Dominated, Tag("dominated")]
-    | Annotated[NotTested, Tag("not_tested")],
+    Union[tuple(Annotated[form, Tag(key)] for key, form in FORMS.items())],  # noqa: UP007 - made of the table above
     Discriminator(
         _form,
         custom_error_type="form",

@@ -27,7 +27,7 @@ def fault(*parts: dict, **changes: object) -> str:
 
 
 def arms_of(study: str, claim: int) -> set[str]:
-    return {arm for found, part in KNOWN[study].parts() if found.id == claim for arm in part.arms()}
+    return {arm for owner, part in KNOWN[study].parts() if owner.id == claim for arm in part.arms()}
 
 
 def test_all_sixty_three_claims_stand_there():
