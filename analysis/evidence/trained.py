@@ -24,7 +24,6 @@ from analysis.statistics import Estimate
 from plugins.suite.claims import (
     COMMON_LOSS,
     Best,
-    Check,
     Equal,
     Layers,
     NotTested,
@@ -448,10 +447,3 @@ def _provenance(bench: Bench) -> dict[str, str]:
         "commit": ", ".join(commits),
         "runs": " ".join(dict.fromkeys(str(run.row["run"]) for run in runs)),
     }
-
-
-def forms() -> dict[str, type[Check]]:
-    """The forms that this module judges; for the test that none is forgotten."""
-    from plugins.suite.claims import FORMS
-
-    return {key: form for key, form in FORMS.items() if "trained" in form.levels and form is not NotTested}

@@ -50,8 +50,8 @@ def costs(study: str) -> exact.Costs:
 
 
 def outcome(study: str, claim: int, part: str):
-    found = next(p for c, p in KNOWN[study].parts() if (c.id, p.id) == (claim, part))
-    return exact.judge(found, costs(study))
+    chosen = next(p for c, p in KNOWN[study].parts() if (c.id, p.id) == (claim, part))
+    return exact.judge(chosen, costs(study))
 
 
 def exact_part(check: dict, **fields: object) -> Part:

@@ -143,9 +143,9 @@ def test_no_worse_than_the_best_of_many():
 @pytest.mark.parametrize(("value", "verdict"), [(-3.0, "supported"), (3.0, "reversed here"), (0.05, "undecided")])
 def test_a_value_has_its_bound(value, verdict):
     changes = {"l/a": {"metrics.slope": value}}
-    made = study({"l/a": 60.0}, changes=changes)
-    made.frame["metrics.slope"] += np.tile([-0.4, -0.2, 0.0, 0.2, 0.4], 1)
-    assert trained.judge(part({"value": "l/a", "metric": "slope", "below": 0}), made).verdict == verdict
+    runs = study({"l/a": 60.0}, changes=changes)
+    runs.frame["metrics.slope"] += np.tile([-0.4, -0.2, 0.0, 0.2, 0.4], 1)
+    assert trained.judge(part({"value": "l/a", "metric": "slope", "below": 0}), runs).verdict == verdict
 
 
 def test_a_spread_has_the_chi_square_interval():
@@ -164,29 +164,29 @@ def test_a_spread_has_the_chi_square_interval():
 @pytest.mark.parametrize(("slope", "verdict"), [(-0.05, "supported"), (0.05, "reversed here")])
 def test_layers_fall_with_depth(slope, verdict):
     layers = {f"encoder.{index}": [0.5 + slope * index, 0.5] for index in range(6)} | {"decoder.0": [9.0, 0.0]}
-    made = study({"l/a": 60.0}, details={"l/a": {"gates": layers}})
-    details, noise = made.details, np.random.default_rng(3)
+    runs = study({"l/a": 60.0}, details={"l/a": {"gates": layers}})
+    details, noise = runs.details, np.random.default_rng(3)
 
     def noisy(row):
         kept = details(row)
         return kept | {"gates": {name: [w[0] + noise.normal(0, 0.01), w[1]] for name, w in kept["gates"].items()}}
 
-    result = trained.judge(part({"layers": "l/a", "detail": "gates", "order": "falls"}), replace(made, details=noisy))
+    result = trained.judge(part({"layers": "l/a", "detail": "gates", "order": "falls"}), replace(runs, details=noisy))
     assert result.verdict == verdict and "6 layers" in result.unit
 
 
 def test_two_layers_have_no_order():
-    made = study({"l/a": 60.0}, details={"l/a": {"gates": {"encoder.0": [0.5, 0.5], "encoder.1": [0.4, 0.6]}}})
+    runs = study({"l/a": 60.0}, details={"l/a": {"gates": {"encoder.0": [0.5, 0.5], "encoder.1": [0.4, 0.6]}}})
     assert (
-        trained.judge(part({"layers": "l/a", "detail": "gates", "order": "falls"}), made).reason == "l/a has no gates"
+        trained.judge(part({"layers": "l/a", "detail": "gates", "order": "falls"}), runs).reason == "l/a has no gates"
     )
 
 
 def test_lower_is_better_for_a_loss():
     changes = {"l/a": {"losses.stream": 0.2}, "l/b": {"losses.stream": 0.5}}
-    made = study({"l/a": 60.0, "l/b": 60.0}, changes=changes)
-    made.frame["losses.stream"] += np.tile([-0.02, 0.0, 0.02, 0.01, -0.01], 2)
-    result = trained.judge(part({**BETTER, "metric": "losses.stream"}), made)
+    runs = study({"l/a": 60.0, "l/b": 60.0}, changes=changes)
+    runs.frame["losses.stream"] += np.tile([-0.02, 0.0, 0.02, 0.01, -0.01], 2)
+    result = trained.judge(part({**BETTER, "metric": "losses.stream"}), runs)
     assert result.verdict == "supported" and result.estimate == pytest.approx(0.3, abs=0.01)
 
 
@@ -203,17 +203,17 @@ def test_accuracy_at_the_common_loss_is_read_off_both_curves():
             }
         }
 
-    made = study({"l/a": 60.0, "l/b": 60.0}, details={"l/a": curve(0.1, 30.0), "l/b": curve(0.5, 20.0)})
-    details, noise = made.details, iter(np.tile([-0.5, 0.2, 0.3, 0.4, -0.4], 2))
+    runs = study({"l/a": 60.0, "l/b": 60.0}, details={"l/a": curve(0.1, 30.0), "l/b": curve(0.5, 20.0)})
+    details, noise = runs.details, iter(np.tile([-0.5, 0.2, 0.3, 0.4, -0.4], 2))
     kept = {}
 
     def noisy(row):
         if row["run"] not in kept:
-            found, shift = details(row), next(noise)
-            kept[row["run"]] = found | {"curve": found["curve"] | {"top1": [x + shift for x in found["curve"]["top1"]]}}
+            own, shift = details(row), next(noise)
+            kept[row["run"]] = own | {"curve": own["curve"] | {"top1": [x + shift for x in own["curve"]["top1"]]}}
         return kept[row["run"]]
 
-    result = trained.judge(part({**BETTER, "metric": claims.COMMON_LOSS}), replace(made, details=noisy))
+    result = trained.judge(part({**BETTER, "metric": claims.COMMON_LOSS}), replace(runs, details=noisy))
     assert result.verdict == "supported"
     assert result.estimate == pytest.approx(10 * (2.3 - 0.5), abs=0.3)
     assert "plateau" not in result.gates
@@ -240,9 +240,9 @@ def test_unlike_starts_forbid_a_comparison_of_ends():
 
 def test_a_plan_may_pool_the_spread_of_a_recipe_and_nothing_else_does():
     means = {"l/a": 62.5, "l/b": 60.0} | {f"l/{name}": 55.0 for name in "cdefgh"}
-    made = study(means, seeds=3, sd=1.2)
-    own = trained.judge(part(BETTER), made)
-    pooled = trained.judge(part(BETTER), made, spread="pooled")
+    runs = study(means, seeds=3, sd=1.2)
+    own = trained.judge(part(BETTER), runs)
+    pooled = trained.judge(part(BETTER), runs, spread="pooled")
     assert own.estimate == pytest.approx(pooled.estimate)
     assert own.df <= 4 and pooled.df > 10
     assert pooled.high - pooled.low < own.high - own.low
@@ -250,10 +250,10 @@ def test_a_plan_may_pool_the_spread_of_a_recipe_and_nothing_else_does():
 
 def test_many_to_one_under_a_plan_is_dunnetts():
     check = {"best": "l/a", "of": ["l/b", "l/c", "l/d"]}
-    made = study({"l/a": 70.0, "l/b": 60.0, "l/c": 61.0, "l/d": 55.0})
-    assert trained.judge(part(check), made, spread="pooled").verdict == "supported"
+    runs = study({"l/a": 70.0, "l/b": 60.0, "l/c": 61.0, "l/d": 55.0})
+    assert trained.judge(part(check), runs, spread="pooled").verdict == "supported"
     peak = part({"peak": ["l/a", "l/b"], "over": "l/d"})
-    assert trained.judge(peak, made, spread="pooled").verdict == "supported"
+    assert trained.judge(peak, runs, spread="pooled").verdict == "supported"
 
 
 def test_few_seeds_and_missing_arms_have_their_own_reason():
@@ -340,14 +340,14 @@ def test_the_test_set_is_part_of_the_error_of_parallel_branches():
 def test_plain_differences_of_unlike_data_are_refused():
     """The published dynamic_detection of mini is of other data than its baseline."""
     old = part({"better": "dynamic_detection/dynamic-3", "than": "factors_detection/w/o"}, task="detection")
-    made = samples.published("mini", "spatial_attention")
+    runs = samples.published("mini", "spatial_attention")
     three = pd.concat(
-        [made.frame.assign(seed=seed, run=made.frame["run"].str.replace("seed1", f"seed{seed}")) for seed in (1, 2, 3)]
+        [runs.frame.assign(seed=seed, run=runs.frame["run"].str.replace("seed1", f"seed{seed}")) for seed in (1, 2, 3)]
     )
     rows = pd.concat(
-        [three[three["ablation"] == "dynamic_detection"], made.frame[made.frame["ablation"] == "factors_detection"]]
+        [three[three["ablation"] == "dynamic_detection"], runs.frame[runs.frame["ablation"] == "factors_detection"]]
     )
-    result = trained.judge(old, replace(made, frame=rows, details=lambda row: {}, items=lambda row: None))
+    result = trained.judge(old, replace(runs, frame=rows, details=lambda row: {}, items=lambda row: None))
     assert result.verdict == "not tested" and "data.checksum" in result.reason
 
 
