@@ -73,7 +73,7 @@ rule judge_claims:
     """A verdict for every part of every claim, on the runs of one scale and on what can be counted or proved."""
     input:
         runs=lambda w: [f"results/{w.where}/tables/{study}/runs.csv" for study in studies_at(w.where)],
-        costs=lambda w: [f"results/paper/cost/{study}.json" for study in studies_at(w.where)],
+        costs=lambda w: [] if w.where.startswith("published/") else expand(rules.count_costs.output.json, study=STUDIES),
         claims=expand("experiments/{study}/claims.yaml", study=ALL_STUDIES),
         reference=expand("experiments/{study}/reference.csv", study=ALL_STUDIES),
         sources=ANALYSIS,
