@@ -24,8 +24,8 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 # A ratio above this is a loss.
 LIMIT = 1.05
-# glibc keeps what a block of logits took for the next one. By default it may hand it back to the system after each block
-# or not, as the heap happens to lie, which makes two processes with the same code differ by up to a fifth.
+# glibc keeps the memory of one block of logits for the next. By default it may hand it back to the system after each
+# block or not, as the heap happens to lie, which makes two processes with the same code differ by up to a fifth.
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
@@ -142,7 +142,7 @@ def _ratios(new: Side, old: Side, name: str, seconds: float) -> dict:
         time.sleep(PAUSE)
         times.append((one, two) if first is new else (two, one))
     ratios = [ours / theirs for ours, theirs in times]
-    peaks = new.ask("peak", name), old.ask("peak", name)
+    peaks = [statistics.median(side.ask("peak", name) for _ in range(3)) for side in (new, old)]
     return {
         "turns": len(times),
         "new_ms": statistics.median(ours for ours, _ in times),
