@@ -1,4 +1,4 @@
-"""Invented runs with known answers for the tests of the ledger, and the published ones as if fresh. Not results."""
+"""Invented runs with known answers for the tests of the ledger, and withdrawn ones as if fresh. Not results."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import loading, sentences
+from analysis import runs, sentences
 from analysis.evidence.scored import Study
 from plugins.suite import claims
 from plugins.suite.claims import Part
 
 CHANCE = {"loss": math.log(10), "metric": 10.0}
-PUBLISHED = Path("results/published")
+# The first published runs of scale mini, withdrawn since: what they led to must not come back.
+WITHDRAWN = Path(__file__).with_name("withdrawn")
 
 
 def part(check: Mapping, task: str = "classification", **fields: object) -> Part:
@@ -74,8 +75,8 @@ def right_or_wrong(right: int, n: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame({"item": np.arange(n), "score": scores})
 
 
-def published(scale: str, name: str) -> Study:
-    """The published runs of a study as if they were fresh, of one source, and had kept their items: what the gates and
+def withdrawn(name: str, scale: str = "mini") -> Study:
+    """The withdrawn runs of a study as if they were fresh, of one source, and had kept their items: what the gates and
     the statistics would say of them if nothing else were wrong.
 
     Translation kept its sentences, so that items are real; for pictures, just as many are right as were.
@@ -83,14 +84,14 @@ def published(scale: str, name: str) -> Study:
     ablations = claims.ablations(name)
     homes = {f"{ablation}/{arm}": home for ablation, known in ablations.items() for arm, home in known.homes.items()}
     recipes = {ablation: known.recipe for ablation, known in ablations.items()}
-    values = [json.loads(line) for line in (PUBLISHED / scale / "metrics.jsonl").read_text().splitlines()]
+    values = [json.loads(line) for line in (WITHDRAWN / f"{scale}.jsonl").read_text().splitlines()]
     values = [value for value in values if value["study"] == name]
     rows, details, items = [], {}, {}
     for value in values:
-        run = loading.run_name(name, value["ablation"], value["arm"], value["seed"])
-        line = {key: value[key] for key in (*loading.IDENTITY, "status", "task", "engine", "primary")}
+        run = runs.run_name(name, value["ablation"], value["arm"], value["seed"])
+        line = {key: value[key] for key in (*runs.IDENTITY, "status", "task", "engine", "primary")}
         for section in ("metrics", "losses", "settings", "data", "provenance"):
-            line |= loading.flatten(value[section], section)
+            line |= runs.flatten(value[section], section)
         rows.append(line | {"run": run, "stale": "", "provenance.sources_sha256": "one"})
         details[run] = _with_chance(value)
         items[run] = _items(value)

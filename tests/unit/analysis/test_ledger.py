@@ -291,20 +291,20 @@ def test_a_toy_width_count_contradicts_nothing(committed):
 
 def test_a_saturated_metric_decides_nothing():
     """AAConv 4: the top-5 of five classes is 100 for every arm."""
-    result = trained.judge(claimed("aaconv", 4, "a"), samples.published("mini", "aaconv"))
+    result = trained.judge(claimed("aaconv", 4, "a"), samples.withdrawn("aaconv"))
     assert result.verdict == "not tested" and result.reason.startswith("at the ceiling: top5")
 
 
 def test_eight_images_of_two_hundred_are_no_difference():
     """AAConv 3 was supported by a paired spread of 0.76 where single arms have 1.5 to 2.2."""
-    result = trained.judge(claimed("aaconv", 3, "a"), samples.published("mini", "aaconv"))
+    result = trained.judge(claimed("aaconv", 3, "a"), samples.withdrawn("aaconv"))
     assert result.verdict in ("undecided", "not tested") and result.low < 0 < result.high
 
 
 @pytest.mark.parametrize(("claim", "name"), [(1, "c"), (1, "d")])
 def test_layouts_at_chance_are_not_ranked(claim, name):
     """CoAtNet at mini: C-T-T-T ends at a loss of ln 5."""
-    result = trained.judge(claimed("coatnet", claim, name), samples.published("mini", "coatnet"))
+    result = trained.judge(claimed("coatnet", claim, name), samples.withdrawn("coatnet"))
     assert result.verdict == "not tested"
     assert "C-T-T-T" in result.reason and (
         "did not train" in result.reason or "no top1_at_common_loss" in result.reason
@@ -314,7 +314,7 @@ def test_layouts_at_chance_are_not_ranked(claim, name):
 @pytest.mark.parametrize(("claim", "name"), [(2, "a"), (2, "b"), (2, "c"), (2, "d"), (3, "a")])
 def test_capacity_is_not_read_off_a_set_that_is_learnt_by_heart(claim, name):
     """CoAtNet 2 and 3 were judged by the training loss of 16 passes over 800 images."""
-    result = trained.judge(claimed("coatnet", claim, name), samples.published("mini", "coatnet"))
+    result = trained.judge(claimed("coatnet", claim, name), samples.withdrawn("coatnet"))
     assert result.verdict == "not tested" and "losses.stream" in result.reason
 
 
@@ -323,24 +323,24 @@ def test_networks_that_never_trained_have_no_capacity(metric):
     """The old check 2 of CoAtNet 3 and check 1 of CoAtNet 2, on the same runs."""
     for than in ("layouts/ViT_REL", "layouts/C-T-T-T"):
         old = part({"better": "layouts/C-C-T-T", "than": than, "metric": metric})
-        result = trained.judge(old, samples.published("mini", "coatnet"))
+        result = trained.judge(old, samples.withdrawn("coatnet"))
         assert result.verdict == "not tested" and result.reason.startswith("arm did not train")
 
 
 def test_the_test_set_is_part_of_the_error_of_parallel_branches():
     """MUSE 7 was contradicted by an error of 0.43 over seeds; the sentences have three times as much."""
     old = part({"better": "branches/muse_simple", "than": "branches/transformer"}, task="translation")
-    result = trained.judge(old, samples.published("mini", "muse"))
+    result = trained.judge(old, samples.withdrawn("muse"))
     assert result.se_item > 1.2 and result.low < 0 < result.high
     assert result.verdict in ("undecided", "not tested")
-    missing = trained.judge(claimed("muse", 7, "a"), samples.published("mini", "muse"))
+    missing = trained.judge(claimed("muse", 7, "a"), samples.withdrawn("muse"))
     assert missing.reason == "depth/muse_simple_deep was not run at this scale"
 
 
 def test_plain_differences_of_unlike_data_are_refused():
     """The published dynamic_detection of mini is of other data than its baseline."""
     old = part({"better": "dynamic_detection/dynamic-3", "than": "factors_detection/w/o"}, task="detection")
-    runs = samples.published("mini", "spatial_attention")
+    runs = samples.withdrawn("spatial_attention")
     three = pd.concat(
         [runs.frame.assign(seed=seed, run=runs.frame["run"].str.replace("seed1", f"seed{seed}")) for seed in (1, 2, 3)]
     )
@@ -525,7 +525,7 @@ def test_a_run_that_stands_there_twice_is_one_line():
 
 
 def test_a_published_run_that_stands_there_twice_is_one_line(tmp_path):
-    line = Path("results/published/mini/metrics.jsonl").read_text().splitlines()[0]
+    line = (samples.WITHDRAWN / "mini.jsonl").read_text().splitlines()[0]
     (tmp_path / "metrics.jsonl").write_text(line + "\n" + line + "\n")
     with pytest.raises(UserError, match=r"metrics.jsonl:2: .* stands there twice"):
         scored._published(tmp_path / "metrics.jsonl")
