@@ -20,6 +20,8 @@ def test_the_data_are_made_anew_to_the_last_byte(name):
 
 
 def test_published_results_of_this_generator_are_of_these_bytes():
+    if not METRICS:
+        pytest.skip("no runs are published")
     by_generator = {row["generator"]: row["checksum"] for row in recorded().values()}
     for line in (line for path in METRICS for line in Path(path).read_text().splitlines() if line.strip()):
         value = json.loads(line)
