@@ -1,4 +1,7 @@
-"""What the tests of whole runs share: tiny data sets, specs cut down to seconds, a run from start to end."""
+"""What the tests of whole runs share: tiny data sets, specs cut down to seconds, a run from start to end.
+
+The data stand for `mini_shapes`, whose name their manifests have.
+"""
 
 import json
 from pathlib import Path
@@ -63,7 +66,7 @@ def make_boxes(folder: Path, classes: tuple[str, ...] = ("box", "disc"), images:
             content["images"].append({"id": number, "file_name": f"{number}.png", "width": 64, "height": 64})
         (folder / "annotations").mkdir(exist_ok=True)
         (folder / "annotations" / f"{split}.json").write_text(json.dumps(content))
-    seal(folder, "tiny", {}, {"classes": list(classes), "size": [64, 64], "counts": {}, "skipped": {}})
+    seal(folder, "mini_shapes", {}, {"classes": list(classes), "size": [64, 64], "counts": {}, "skipped": {}})
     return folder
 
 
@@ -82,7 +85,7 @@ def make_masks(folder: Path, classes: tuple[str, ...], images: int = 4) -> Path:
             mask[:, :4] = 255
             Image.fromarray(pixels).save(folder / "images" / split / f"{number}.png")
             Image.fromarray(mask).save(folder / "masks" / split / f"{number}.png")
-    seal(folder, "tiny", {}, {"mask_classes": list(classes), "size": [48, 40], "counts": {}, "skipped": {}})
+    seal(folder, "mini_shapes", {}, {"mask_classes": list(classes), "size": [48, 40], "counts": {}, "skipped": {}})
     return folder
 
 
@@ -101,7 +104,10 @@ def make_classes(folder: Path, classes: tuple[str, ...], images: int = 4, **fact
                 Image.fromarray(pixels).save(folder / "classes" / split / name / f"{number}.png")
     counts = {"test": images * len(classes)}
     seal(
-        folder, "tiny", {}, {"classes": list(classes), "class_size": [32, 32], "counts": counts, "skipped": {}} | facts
+        folder,
+        "mini_shapes",
+        {},
+        {"classes": list(classes), "class_size": [32, 32], "counts": counts, "skipped": {}} | facts,
     )
     return folder
 

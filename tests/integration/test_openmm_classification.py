@@ -353,7 +353,7 @@ def test_other_classes_get_a_fresh_last_layer(weights, copy, tmp_path):
     for split in ("train", "val", "test"):
         (copy / "classes" / split / "red").rename(copy / "classes" / split / "rose")
     classes = [*CLASSES[1:], "rose"]
-    seal(copy, "tiny", {}, {"classes": classes, "class_size": [32, 32], "counts": {"test": 20}, "skipped": {}})
+    seal(copy, "mini_shapes", {}, {"classes": classes, "class_size": [32, 32], "counts": {"test": 20}, "skipped": {}})
     before = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
     after = weights_at_the_start(transfer_spec(weights), copy, tmp_path / "run")
     assert after["head.fc.weight"].shape == before["head.fc.weight"].shape

@@ -232,7 +232,7 @@ def test_a_palette_of_another_length_is_one_line(data, tmp_path):
     folder = tmp_path / "data"
     shutil.copytree(data, folder)
     facts = {"mask_classes": list(CLASSES), "palette": [[0, 0, 0]], "counts": {}, "skipped": {}}
-    seal(folder, "tiny", {}, facts)
+    seal(folder, "mini_shapes", {}, facts)
     with pytest.raises(UserError, match="palette has 1 colours for 3 classes"):
         engine.check_data(make_spec(), folder)
 
