@@ -199,9 +199,10 @@ def test_the_declared_sources_are_those_that_a_run_imports(data, tmp_path):
 import json, sys
 from pathlib import Path
 from plugins.openmm_ext import engine as openmm_engine
-from plugins.runner import __main__ as runner
+from plugins.runner import __main__
 from plugins.suite import sources
 from plugins.runner.measure import count_macs
+from tests.integration.processes import imported_sources
 
 spec, data, run = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 openmm_engine.train(spec, data, run)
@@ -209,7 +210,7 @@ openmm_engine.evaluate(spec, data, run)
 model, inference, train_step = openmm_engine.measured_model(spec, data)
 assert count_macs(model, inference) > 0
 train_step()
-print(json.dumps([runner.imported_sources(), sources.run_sources(spec)]))
+print(json.dumps([imported_sources(), sources.run_sources(spec)]))
 """
     argv = [sys.executable, "-c", code, json.dumps(make_spec(updates=4)), str(data), str(tmp_path / "run")]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
