@@ -29,7 +29,7 @@ def one_thread():
 
 def completed(spec: dict) -> dict:
     """A hand-written spec with the defaults of the keys that it leaves out."""
-    train, evaluate = {"gpus": 1, "options": {}} | spec["train"], {"split": "test"} | spec["evaluate"]
+    train, evaluate = {"gpus": 1, "options": {}} | spec["train"], {"split": "test"} | spec.get("evaluate", {})
     return spec | {"train": train, "evaluate": evaluate}
 
 
