@@ -3,18 +3,18 @@
 The data stand for `mini_shapes`, whose name their manifests have.
 """
 
+import copy
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 
+from plugins.suite import catalog
 from plugins.suite.data import seal
 
-ROOT = Path(__file__).resolve().parents[2]
 SPLITS = ("train", "val", "test")
 
 
@@ -33,14 +33,20 @@ def completed(spec: dict) -> dict:
     return spec | {"train": train, "evaluate": evaluate}
 
 
+def recipe_of(study: str, recipe: str) -> dict:
+    """The recipe `<name>-<scale>` of a study, a copy to be changed."""
+    name, _, scale = recipe.rpartition("-")
+    return copy.deepcopy(catalog.recipe(study, name, scale))
+
+
 def make_spec(study: str, recipe: str, model: dict, seed: int = 1, measure: dict | None = None, **training) -> dict:
     """The recipe `<task>-<scale>` of a study with the options `model`, cut down to a few updates of two images.
 
     measure: the fixed input; training: keys of the recipe's `train`.
     """
     task, scale = recipe.split("-")
-    content = yaml.safe_load((ROOT / "experiments" / study / "configs" / f"{recipe}.yaml").read_text())
-    content["model"] = content["model"] | model
+    content = recipe_of(study, recipe)
+    content["model"] = content.get("model", {}) | model
     short = {"updates": 8, "batch": 2, "gpus": 1, "warmup": 2, "log_every": 1, "checkpoint_every": 2}
     content["train"] |= short | training
     content["measure"] = {"height": 40, "width": 48, "batch": 2} | (measure or {})
