@@ -1,17 +1,20 @@
-"""What the tests of whole runs share: tiny data sets, specs cut down to seconds, a run from start to end."""
+"""What the tests of whole runs share: tiny data sets, specs cut down to seconds, a run from start to end.
 
+The data stand for `mini_shapes`, whose name their manifests have.
+"""
+
+import copy
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 
+from plugins.suite import catalog
 from plugins.suite.data import seal
 
-ROOT = Path(__file__).resolve().parents[2]
 SPLITS = ("train", "val", "test")
 
 
@@ -26,8 +29,14 @@ def one_thread():
 
 def completed(spec: dict) -> dict:
     """A hand-written spec with the defaults of the keys that it leaves out."""
-    train, evaluate = {"gpus": 1, "options": {}} | spec["train"], {"split": "test"} | spec["evaluate"]
+    train, evaluate = {"gpus": 1, "options": {}} | spec["train"], {"split": "test"} | spec.get("evaluate", {})
     return spec | {"train": train, "evaluate": evaluate}
+
+
+def recipe_of(study: str, recipe: str) -> dict:
+    """The recipe `<name>-<scale>` of a study, a copy to be changed."""
+    name, _, scale = recipe.rpartition("-")
+    return copy.deepcopy(catalog.recipe(study, name, scale))
 
 
 def make_spec(study: str, recipe: str, model: dict, seed: int = 1, measure: dict | None = None, **training) -> dict:
@@ -36,8 +45,8 @@ def make_spec(study: str, recipe: str, model: dict, seed: int = 1, measure: dict
     measure: the fixed input; training: keys of the recipe's `train`.
     """
     task, scale = recipe.split("-")
-    content = yaml.safe_load((ROOT / "experiments" / study / "configs" / f"{recipe}.yaml").read_text())
-    content["model"] = content["model"] | model
+    content = recipe_of(study, recipe)
+    content["model"] = content.get("model", {}) | model
     short = {"updates": 8, "batch": 2, "gpus": 1, "warmup": 2, "log_every": 1, "checkpoint_every": 2}
     content["train"] |= short | training
     content["measure"] = {"height": 40, "width": 48, "batch": 2} | (measure or {})
@@ -63,7 +72,7 @@ def make_boxes(folder: Path, classes: tuple[str, ...] = ("box", "disc"), images:
             content["images"].append({"id": number, "file_name": f"{number}.png", "width": 64, "height": 64})
         (folder / "annotations").mkdir(exist_ok=True)
         (folder / "annotations" / f"{split}.json").write_text(json.dumps(content))
-    seal(folder, "tiny", {}, {"classes": list(classes), "size": [64, 64], "counts": {}, "skipped": {}})
+    seal(folder, "mini_shapes", {}, {"classes": list(classes), "size": [64, 64], "counts": {}, "skipped": {}})
     return folder
 
 
@@ -82,7 +91,7 @@ def make_masks(folder: Path, classes: tuple[str, ...], images: int = 4) -> Path:
             mask[:, :4] = 255
             Image.fromarray(pixels).save(folder / "images" / split / f"{number}.png")
             Image.fromarray(mask).save(folder / "masks" / split / f"{number}.png")
-    seal(folder, "tiny", {}, {"mask_classes": list(classes), "size": [48, 40], "counts": {}, "skipped": {}})
+    seal(folder, "mini_shapes", {}, {"mask_classes": list(classes), "size": [48, 40], "counts": {}, "skipped": {}})
     return folder
 
 
@@ -101,7 +110,10 @@ def make_classes(folder: Path, classes: tuple[str, ...], images: int = 4, **fact
                 Image.fromarray(pixels).save(folder / "classes" / split / name / f"{number}.png")
     counts = {"test": images * len(classes)}
     seal(
-        folder, "tiny", {}, {"classes": list(classes), "class_size": [32, 32], "counts": counts, "skipped": {}} | facts
+        folder,
+        "mini_shapes",
+        {},
+        {"classes": list(classes), "class_size": [32, 32], "counts": counts, "skipped": {}} | facts,
     )
     return folder
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 from torch.distributed.elastic.multiprocessing.errors import record
 
@@ -19,7 +18,7 @@ from plugins.suite import files, sources
 from plugins.suite.data import seal
 from plugins.suite.errors import UserError
 from tests.integration import conftest
-from tests.integration.conftest import assert_same, completed, flip_bit, killed_before_its_end, make_classes
+from tests.integration.conftest import assert_same, completed, flip_bit, killed_before_its_end, make_classes, recipe_of
 from tests.integration.processes import WRAPPER, one_of_many_on_cpus
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -36,7 +35,6 @@ def data(tmp_path_factory) -> Path:
 
 def make_spec(coatnet: dict | None = None, model: dict | None = None, **training) -> dict:
     """The mini recipe of CoAtNet, with `coatnet` over the family's own options and `model` beside them."""
-    recipe = yaml.safe_load((STUDY / "configs" / "classification-mini.yaml").read_text())
     tiny = {
         "widths": [8, 8, 8, 16, 16],
         "blocks": dict.fromkeys(("C-C-C-C", "C-C-C-T", "C-C-T-T", "C-T-T-T"), [2, 1, 1, 1, 1]),
@@ -44,7 +42,7 @@ def make_spec(coatnet: dict | None = None, model: dict | None = None, **training
         "image_size": 32,
         "head_dim": 8,
     }
-    family = recipe["model"]["coatnet"] | tiny | (coatnet or {})
+    family = recipe_of("coatnet", "classification-mini")["model"]["coatnet"] | tiny | (coatnet or {})
     short = {"batch": 4, "score_every": 4, "config": "classification-scratch.py"} | training
     measure = {"height": 32, "width": 32}
     model = {"coatnet": family} | (model or {})
@@ -199,9 +197,10 @@ def test_the_declared_sources_are_those_that_a_run_imports(data, tmp_path):
 import json, sys
 from pathlib import Path
 from plugins.openmm_ext import engine as openmm_engine
-from plugins.runner import __main__ as runner
+from plugins.runner import __main__
 from plugins.suite import sources
 from plugins.runner.measure import count_macs
+from tests.integration.processes import imported_sources
 
 spec, data, run = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 openmm_engine.train(spec, data, run)
@@ -209,7 +208,7 @@ openmm_engine.evaluate(spec, data, run)
 model, inference, train_step = openmm_engine.measured_model(spec, data)
 assert count_macs(model, inference) > 0
 train_step()
-print(json.dumps([runner.imported_sources(), sources.run_sources(spec)]))
+print(json.dumps([imported_sources(), sources.run_sources(spec)]))
 """
     argv = [sys.executable, "-c", code, json.dumps(make_spec(updates=4)), str(data), str(tmp_path / "run")]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
@@ -230,8 +229,8 @@ def test_inherited_configs_are_sources_too():
 @pytest.mark.parametrize("path", sorted(STUDY.glob("configs/*.yaml")), ids=lambda path: path.stem)
 def test_the_networks_of_all_recipes_can_be_built(path):
     """On the meta device; the config of each recipe is read as it stands."""
-    recipe = yaml.safe_load(path.read_text())
-    model, forward = engine.cost_model(completed({"study": "coatnet", "task": "classification"} | recipe))
+    spec = {"study": "coatnet", "task": "classification"} | recipe_of("coatnet", path.stem)
+    model, forward = engine.cost_model(completed(spec))
     scores = forward()
     assert scores.device.type == "meta" and scores.shape[0] == 1
 
@@ -353,7 +352,7 @@ def test_other_classes_get_a_fresh_last_layer(weights, copy, tmp_path):
     for split in ("train", "val", "test"):
         (copy / "classes" / split / "red").rename(copy / "classes" / split / "rose")
     classes = [*CLASSES[1:], "rose"]
-    seal(copy, "tiny", {}, {"classes": classes, "class_size": [32, 32], "counts": {"test": 20}, "skipped": {}})
+    seal(copy, "mini_shapes", {}, {"classes": classes, "class_size": [32, 32], "counts": {"test": 20}, "skipped": {}})
     before = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
     after = weights_at_the_start(transfer_spec(weights), copy, tmp_path / "run")
     assert after["head.fc.weight"].shape == before["head.fc.weight"].shape

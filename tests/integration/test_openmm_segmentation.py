@@ -149,9 +149,9 @@ def test_the_gate_of_every_layer_is_logged(undisturbed):
 RESUME = """
 import json, sys, torch
 from pathlib import Path
-from plugins.runner import measure
-from plugins.runner.__main__ import imported_sources
+from plugins.runner import __main__, measure
 from plugins.runner.engines import load_engine
+from tests.integration.processes import imported_sources
 
 torch.set_num_threads(1)
 spec, data, run = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
@@ -232,7 +232,7 @@ def test_a_palette_of_another_length_is_one_line(data, tmp_path):
     folder = tmp_path / "data"
     shutil.copytree(data, folder)
     facts = {"mask_classes": list(CLASSES), "palette": [[0, 0, 0]], "counts": {}, "skipped": {}}
-    seal(folder, "tiny", {}, facts)
+    seal(folder, "mini_shapes", {}, facts)
     with pytest.raises(UserError, match="palette has 1 colours for 3 classes"):
         engine.check_data(make_spec(), folder)
 
