@@ -88,7 +88,7 @@ def gaps(frame: pd.DataFrame) -> str:
         for row in physical[physical["status"] != "done"].itertuples()
     ]
     stale = physical[physical["stale"] != ""]
-    for reason, group in stale.groupby(stale["stale"].str.partition(" since commit ")[0]):
+    for reason, group in stale.groupby(stale["stale"].map(lambda reason: reason.partition(" since commit ")[0])):
         studies = ", ".join(f"{study} {count}" for study, count in group["study"].value_counts(sort=False).items())
         lines.append(f"- stale, {len(group)} runs ({studies}): {text.markdown_cell(reason)}")
     return "\n".join(lines) + "\n" if lines else "None: every expected run finished and is fresh.\n"
