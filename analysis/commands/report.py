@@ -87,9 +87,10 @@ def gaps(frame: pd.DataFrame) -> str:
         f"- {row.run}: {row.status}" + (f": {text.markdown_cell(row.error)}" if row.error else "")
         for row in physical[physical["status"] != "done"].itertuples()
     ]
-    for reason, group in physical[physical["stale"] != ""].groupby("stale"):
-        arms = group["run"].str.rsplit("/", n=1).str[0].unique()
-        lines.append(f"- stale, {len(group)} runs of {', '.join(arms)}: {text.markdown_cell(reason)}")
+    stale = physical[physical["stale"] != ""]
+    for reason, group in stale.groupby(stale["stale"].map(lambda reason: reason.partition(" since commit ")[0])):
+        studies = ", ".join(f"{study} {count}" for study, count in group["study"].value_counts(sort=False).items())
+        lines.append(f"- stale, {len(group)} runs ({studies}): {text.markdown_cell(reason)}")
     return "\n".join(lines) + "\n" if lines else "None: every expected run finished and is fresh.\n"
 
 

@@ -41,4 +41,4 @@ def draw(study: StudyResults, base: Path) -> None:
             rows[ALONE + " " * (start // len(TERMS))] = alone[start : start + len(TERMS)]
         if rows:
             path = base.with_name(f"{base.name}_{task}.png")
-            grids.save(path, rows, 1.8, source(study, [arm for arm, _ in arms]))
+            grids.save(path, rows, 1.8, source(study, [arm for arm, _ in arms]), weights=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from matplotlib import image as bitmaps
 from matplotlib import pyplot as plt
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Patch
 
 from analysis import style
@@ -18,6 +20,7 @@ from analysis.results import StudyResults
 from plugins.suite.files import read_json, write_bytes
 
 TASKS = ("detection", "segmentation")
+WEIGHTS = ("#808080", "#D05030")  # grey picture to red, as the runs paint their maps
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,19 @@ def folders(study: StudyResults, task: str, needed: str) -> list[tuple[ArmSummar
     return [(arm, folder) for arm, folder in arms if (folder / needed).is_file()]
 
 
-def save(path: Path, rows: Mapping[str, Sequence[Cell]], side: float, line: str, classes: Path | None = None) -> None:
-    """Rows of cells, each with its label at the left, to a PNG; `side`: inches of a picture; `classes`: a pictures.json
-    whose classes and colours make a key below."""
+def save(
+    path: Path,
+    rows: Mapping[str, Sequence[Cell]],
+    side: float,
+    line: str,
+    classes: Path | None = None,
+    weights: bool = False,
+) -> None:
+    """Rows of cells, each with its label at the left, to a PNG.
+
+    `side`: inches of a picture. `classes`: a pictures.json whose classes and colours make a key below. `weights`: a
+    colour bar of attention weights stands below.
+    """
     wide = max(len(cells) for cells in rows.values())
     shape = bitmaps.imread(next(iter(rows.values()))[0].picture).shape
     aspect = shape[0] / shape[1]
@@ -54,6 +67,10 @@ def save(path: Path, rows: Mapping[str, Sequence[Cell]], side: float, line: str,
                 panel.imshow(bitmaps.imread(cell.picture))
                 panel.set_title(cell.title, fontsize=8)
         _key(made, classes)
+        if weights:
+            colours = LinearSegmentedColormap.from_list("weights", WEIGHTS)
+            bar = made.colorbar(ScalarMappable(cmap=colours), ax=axes, location="bottom", fraction=0.02, aspect=40)
+            bar.set_ticks([0, 1], labels=["no weight", "the map's largest weight"])
         style.footer(made, line)
         buffer = io.BytesIO()
         made.savefig(buffer, format="png", dpi=150, metadata=style.METADATA["png"])

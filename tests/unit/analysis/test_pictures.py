@@ -77,7 +77,7 @@ def test_pictures_of_runs_become_one_figure_a_task(study, tmp_path):
 
 def test_arms_of_one_term_stand_together(study, monkeypatch):
     rows = {}
-    monkeypatch.setattr(attention_maps.grids, "save", lambda path, cells, *rest: rows.update(cells))
+    monkeypatch.setattr(attention_maps.grids, "save", lambda path, cells, *rest, **more: rows.update(cells))
     attention_maps.draw(study, Path("x"))
     assert [cell.title for cell in rows["all"]] == ["all", "E1", "E2", "E3", "E4"]
     assert [cell.title for cell in rows[attention_maps.ALONE]] == ["E2 (E2)"]

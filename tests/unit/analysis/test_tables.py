@@ -122,10 +122,10 @@ def test_the_report_names_what_is_not_there(suite):
 
 
 def test_the_report_names_stale_runs_with_their_reason(suite, monkeypatch):
-    monkeypatch.setattr(freshness, "staleness", lambda value: "old data" if value["arm"] == "muse" else "")
+    monkeypatch.setattr(freshness, "staleness", lambda value: f"old data since commit {value['seed']}")
     gather("muse")
     assert main(["report", "results/mini"]) == 0
-    assert "stale, 3 runs of muse/branches/muse: old data" in Path("results/mini/report.md").read_text()
+    assert "- stale, 21 runs (muse 21): old data\n" in Path("results/mini/report.md").read_text()
 
 
 def test_the_page_is_one_file(collected):
