@@ -35,9 +35,7 @@ from scipy import optimize, special, stats
 
 from plugins.suite.errors import UserError
 
-BLOCK_P = (
-    0.05  # the seed block stays where its F test has a smaller p (a laxer choice picks narrow intervals by chance)
-)
+BLOCK_P = 0.05  # the seed block stays where its F test has a smaller p (a laxer one picks intervals narrow by chance)
 OWN_SEEDS = 3  # fewer seeds in common are not compared within seeds, and do not predict a new run by their own spread
 UNEQUAL_P = 0.05  # spreads are unlike where Levene's p is smaller ...
 UNEQUAL_RATIO = 3.0  # ... and the largest sd of an arm is more than this times the smallest
