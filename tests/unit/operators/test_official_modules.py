@@ -440,6 +440,12 @@ def test_deformable_convolution(agrees, options, offset_groups):
         ("ACmix", {"in_planes": 4, "out_planes": 4, "dilation": 2}, {}, "dilation=2: our operator has 1 only"),
         ("ACmix", {"in_planes": 4, "out_planes": 4, "kernel_conv": 5}, {}, "kernel_conv=5: our operator has 3 only"),
         ("ACmix", {"in_planes": 4, "out_planes": 4, "gate": 1}, {}, "gate=1: not an option of our operator"),
+        (
+            "SwinTransformerBlock",
+            {"dim": 4, "input_resolution": [4, 4], "num_heads": 2, "act_layer": "torch.nn.ReLU"},
+            {},
+            "act_layer='torch.nn.ReLU': our block has GELU only",
+        ),
         ("WindowAttention_acmix", {"dim": 4, "window_size": [2, 3], "num_heads": 2}, {}, "one value for both axes"),
         ("GeneralizedAttention", {"in_channels": 8, "num_heads": 2, "bias": True}, {}, "bias=True: not an option"),
         (
