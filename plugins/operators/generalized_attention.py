@@ -13,6 +13,11 @@ The bits b1 b2 b3 b4 are the string `terms`. Parameter names and initialisation 
 - 0100, 0110, 1100 and 1110 use the query itself on the y axis (mmcv transposes it), so they work on any map;
 - `spatial_range` works for any channel count and map size and needs no stored table (one in a checkpoint is
   ignored), and 0010 with a range masks around each query, not around pixel (0, 0).
+
+Fast form. r is a sum over the axes, so E2 + E4 are two tables a query, one of key columns and one of key rows, from as
+many products with r as there are offsets along an axis. With E1, `kernels/factorised.py` has the softmax over q . k and
+these tables. Without it, weights are products of a factor of the column, one of the row and one of the key; without E2
+either, the softmax itself separates into one along each axis; 0010 and 0000 have one map for all queries.
 """
 
 from __future__ import annotations

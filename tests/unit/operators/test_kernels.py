@@ -1,4 +1,4 @@
-"""Products in blocks: against their sums written out, whatever the size of a block; gradients, dtypes, one graph node."""
+"""Products in blocks against their sums written out, whatever the size of a block; gradients, dtypes, graph nodes."""
 
 from __future__ import annotations
 
