@@ -248,9 +248,8 @@ def _published_items(folder: Path, study: str) -> Callable[[Mapping], pd.DataFra
     by_run: dict[str, pd.DataFrame] = {}
     if path.is_file():
         table = _parquet(path)
-        table = table[table["study"] == study]
-        for (ablation, arm, seed), group in table.groupby(["ablation", "arm", "seed"], sort=False):
-            by_run[runs.run_name(study, ablation, arm, int(seed))] = group.sort_values("item").reset_index(drop=True)
+        for run, group in table[table["run"].str.startswith(f"{study}/")].groupby("run", sort=False):
+            by_run[run] = group.sort_values("item").reset_index(drop=True)
     return lambda row: by_run.get(str(row["run"]))
 
 
