@@ -412,6 +412,7 @@ def _pool(table: Runs, c: np.ndarray, fit: _Fit) -> _Model:
         # Arms that share no seed cannot be compared within seeds.
         blocks = bool(np.abs(within @ blocked.model[:, : len(c)] - c).max() < 1e-8)
         flat = within if blocks else flat
+    flat = np.where(np.abs(flat) < 1e-12 * np.abs(flat).max(), 0.0, flat)  # rounding, not a run that takes part
     weights = np.zeros(table.y.shape)
     weights[table.present] = flat
     square = float(np.square(weights).sum())
@@ -958,10 +959,57 @@ def rank_correlation(ours: Sequence[float], published: Sequence[float], level: f
         return RankCorrelation(math.nan, math.nan, math.nan, math.nan)
     result = stats.kendalltau(ours, published)
     tau = float(result.statistic)
-    taus, sample, below = _tau_tails(len(ours))
+    low, high = _tau_interval(tau, *_tau_tails(len(ours)), level)
+    return RankCorrelation(tau, low, high, float(result.pvalue))
+
+
+def _tau_interval(
+    tau: float, taus: np.ndarray, sample: np.ndarray, below: np.ndarray, level: float
+) -> tuple[float, float]:
+    """(low, high): the taus whose test keeps the sample's, from the tables of `_tau_tails`."""
     tail = (1 - level) / 2
     at_most = np.array([row[sample <= tau + 1e-9].max(initial=0.0) for row in below])
     at_least = np.array([1 - row[sample < tau - 1e-9].max(initial=0.0) for row in below])
     kept = taus[(at_most > tail) & (at_least > tail)]
     low, high = (kept.min(), kept.max()) if len(kept) else (tau, tau)
-    return RankCorrelation(tau, float(min(low, tau)), float(max(high, tau)), float(result.pvalue))
+    return float(min(low, tau)), float(max(high, tau))
+
+
+def pooled_rank_correlation(
+    tables: Sequence[tuple[Sequence[float], Sequence[float]]], level: float = 0.95
+) -> RankCorrelation:
+    """Kendall's tau-b over several tables (ours, published): pairs count inside a table, never across two.
+
+    The interval is the wider of two: one tau common to all tables (the test of `rank_correlation`, the counts of the
+    tables added up), and tables as a sample of all tables that might be (t interval of the ratio of sums). `p`:
+    two-sided, of no association, by the same tables. NaN where no table orders two arms.
+    """
+    shares = [_tau_share(np.asarray(ours, float), np.asarray(published, float)) for ours, published in tables]
+    shares = [share for share in shares if share[1] > 0]
+    if not shares:
+        return RankCorrelation(math.nan, math.nan, math.nan, math.nan)
+    score, weight, sizes = (np.array(column) for column in zip(*shares, strict=True))
+    tau, below = float(score.sum() / weight.sum()), np.ones((GRID, 1))
+    for n in sizes:
+        taus, _, single = _tau_tails(int(n))
+        steps = np.diff(single, axis=1, prepend=0.0)
+        below = np.array([np.convolve(one, other) for one, other in zip(below, steps, strict=True)])
+    below = below.cumsum(axis=1)
+    sample = 2 * np.arange(below.shape[1]) / (below.shape[1] - 1) - 1
+    low, high = _tau_interval(tau, taus, sample, below, level)
+    if (count := len(shares)) > 1:
+        variance = count / (count - 1) * np.square(score - tau * weight).sum() / weight.sum() ** 2
+        half = float(special.stdtrit(count - 1, (1 + level) / 2)) * math.sqrt(variance)
+        low, high = max(-1.0, min(low, tau - half)), min(1.0, max(high, tau + half))
+    none = below[GRID // 2]
+    tails = none[sample <= tau + 1e-9].max(initial=0.0), 1 - none[sample < tau - 1e-9].max(initial=0.0)
+    return RankCorrelation(tau, low, high, min(1.0, 2 * min(tails)))
+
+
+def _tau_share(ours: np.ndarray, published: np.ndarray) -> tuple[float, float, int]:
+    """(concordant less discordant pairs, pairs that both sides order as tau-b weighs them, arms) of one table."""
+    if ours.shape != published.shape:
+        raise UserError(f"rank correlation: {len(ours)} effects of ours against {len(published)} published")
+    i, j = np.triu_indices(len(ours), 1)
+    one, other = np.sign(ours[i] - ours[j]), np.sign(published[i] - published[j])
+    return float(one @ other), math.sqrt(np.count_nonzero(one) * np.count_nonzero(other)), len(ours)
