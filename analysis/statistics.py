@@ -11,11 +11,11 @@ runs already.
 
 Whose spread judges. Pooling the residual over a recipe's arms gives three seeds of four arms 8 degrees of freedom, but
 it is right only where all arms spread alike, which three seeds cannot show: by simulation (benchmarks/statistics.md)
-the pooled interval of two arms that spread three times as much as the others errs in 11 to 25 % of the cases instead
-of 5 %, and Levene's test hardly ever sees it. So an estimate rests on the spread of its own arms: the contrast within
-seeds (paired) where the seeds' block has p < 0.05 over all arms of the recipe, Welch's elsewhere; an arm of one seed
-cannot be judged. Who knows beforehand that the spreads are alike may ask for the pooled one (spread="pooled").
-`Estimate.method` says which it was.
+the pooled interval of two arms that spread three times as much as the others errs up to one time in four instead of
+one in twenty, and Levene's test with few seeds hardly ever sees it. So an estimate rests on the spread of its own
+arms: the contrast within seeds (paired) where the seeds' block has p < 0.05 over all arms of the recipe, Welch's
+elsewhere; an arm of one seed cannot be judged. Who knows beforehand that the spreads are alike may ask for the pooled
+one (spread="pooled"). `Estimate.method` says which it was.
 
 An estimate that cannot be judged (no residual degree of freedom, or a spread of exactly zero) has a standard error of
 NaN or 0: its intervals and p values are NaN, and it decides nothing.
@@ -385,11 +385,14 @@ def _paired(table: Runs, c: np.ndarray) -> _Model | None:
 
 
 def _welch(table: Runs, c: np.ndarray) -> _Model:
-    """Every arm by its own variance."""
+    """Every arm by its own variance; degrees of freedom by Satterthwaite, but 1 where an arm has two seeds."""
     _, variance, n_seeds = _own(table)
     arms = np.nonzero(c)[0]
     weights = np.where(table.present, (c / n_seeds)[:, None], 0.0)
     parts = [(c[a] ** 2 * variance[a] / n_seeds[a], n_seeds[a] - 1) for a in arms]
+    if n_seeds[arms].min() == 2:
+        # Two seeds that happen to agree would borrow the other arm's degrees of freedom (9 % errors by simulation).
+        parts = [(sum(part for part, _ in parts), 1)]
 
     def interaction(x: np.ndarray) -> list[tuple[float, float]]:
         n, terms = x.shape[2], []
@@ -553,7 +556,7 @@ def welch(
 ) -> Estimate:
     """The contrast with every arm's own variance, degrees of freedom by Welch and Satterthwaite, seeds unpaired.
 
-    An arm of one seed has no variance: the estimate then has no degree of freedom.
+    An arm of two seeds leaves 1 degree of freedom, one of one seed none.
     """
     table = as_runs(runs)
     c = table.vector(coefficients)
@@ -647,8 +650,9 @@ def trend(
 def page(runs: pd.DataFrame | Runs, order: Sequence[str], direction: str = "increasing") -> float:
     """p of Page's L: the arms rise (or fall: direction="decreasing") along `order`, seeds as blocks.
 
-    Seeds that lack an arm of the order are left out; NaN with fewer than two complete seeds. It sees the seeds alone:
-    on a shared test set judge `trend(..., items, shared_items=True)` beside it.
+    Seeds that lack an arm of the order are left out; NaN with fewer than two complete seeds. It sees the ranks within
+    seeds alone and is exact for arms that spread alike: on a shared test set, or with unlike spreads, the p of
+    `trend(..., items, shared_items=True)` is the one to trust.
     """
     if direction not in ("increasing", "decreasing"):
         raise UserError(f"page: direction is 'increasing' or 'decreasing', not {direction!r}")

@@ -373,6 +373,13 @@ def test_an_arm_of_one_seed_is_judged_only_where_equal_spreads_are_granted():
     assert st.retention(runs, "d", "b", "a", spread="pooled").bounded
 
 
+def test_an_arm_of_two_seeds_does_not_borrow_degrees_of_freedom():
+    runs = frame(drawn(18, arms=2, seeds=8), gaps=[("b", s) for s in range(3, 9)])
+    assert st.contrast(runs, {"b": 1, "a": -1}).df == 1
+    errors = rate(simulation.no_effect, simulation.Setting(8, 4, "wide", lost=6))
+    assert errors["own spread"] < 7.2
+
+
 def test_one_seed_an_arm_has_no_degree_of_freedom():
     estimate = st.contrast(frame([[1.0], [2.0]]), {"b": 1, "a": -1})
     assert estimate.value == 1 and math.isnan(estimate.se) and not estimate.decidable
