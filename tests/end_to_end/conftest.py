@@ -153,6 +153,10 @@ def make_project(root: Path) -> Project:
     for study in {name.split("/")[0] for name in ABLATIONS}:
         shutil.rmtree(root / "experiments" / study / "ablations")
         (root / "experiments" / study / "ablations").mkdir()
+        # Nothing published of these arms, no models to count.
+        reference = root / "experiments" / study / "reference.csv"
+        reference.write_text(reference.read_text().splitlines(keepends=True)[0])
+        (root / "experiments" / study / "models.yaml").unlink()
         (root / "experiments" / study / "claims.yaml").write_text(yaml.safe_dump(CLAIMS[study], sort_keys=False))
     for name, ablation in ABLATIONS.items():
         study, file = name.split("/")
