@@ -156,7 +156,7 @@ def make_project(root: Path) -> Project:
         # Nothing published of these arms, no models to count.
         reference = root / "experiments" / study / "reference.csv"
         reference.write_text(reference.read_text().splitlines(keepends=True)[0])
-        (root / "experiments" / study / "models.yaml").unlink()
+        (root / "experiments" / study / "models.yaml").unlink(missing_ok=True)
         (root / "experiments" / study / "claims.yaml").write_text(yaml.safe_dump(CLAIMS[study], sort_keys=False))
     for name, ablation in ABLATIONS.items():
         study, file = name.split("/")
