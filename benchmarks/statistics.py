@@ -452,14 +452,14 @@ def markdown(frame: pd.DataFrame, draws: int) -> str:
         power_table(frame),
         "## The other tests",
         promises_table(frame),
-        "*Seeds lost*: the second of four arms lacks two seeds, or has only two, which leaves one degree of freedom and "
-        "decides next to nothing. *Fresh test sets*: every seed draws its own items. "
-        "*Equivalence*: the effect is exactly the margin. *Retained share*: 0.8 of an effect of five "
-        "standard errors. *Many to one*: any false decision against one control. Dunnett's test asks for equal "
-        f"spreads (tried {max(draws // 20, 50)} times a setting, it is slow), so `many_to_one` is Holm's correction of "
-        "the contrasts unless the caller grants them. *Order*: Page's ranks are exact where arms spread alike; where "
-        "they do not, and on a shared test set, the slope's own p is the one to trust. *Rank correlation*: 4, 6 or 10 "
-        "arms; the interval is made for a normal copula and is held against a heavy-tailed one too.",
+        "*Seeds lost*: the second of four arms lacks two seeds, or has only two, which leaves one degree of "
+        "freedom and decides next to nothing. *Fresh test sets*: every seed draws its own items. *Equivalence*: "
+        "the effect is exactly the margin. *Retained share*: 0.8 of an effect of five standard errors. *Many to "
+        "one*: any false decision against one control. Dunnett's test asks for equal spreads (tried "
+        f"{max(draws // 20, 50)} times a setting, it is slow), so `many_to_one` is Holm's correction of the "
+        "contrasts unless the caller grants them. *Order*: Page's ranks are exact where arms spread alike; where "
+        "they do not, and on a shared test set, the slope's own p is the one to trust. *Rank correlation*: 4, 6 "
+        "or 10 arms; the interval is made for a normal copula and is held against a heavy-tailed one too.",
     ]
     return "\n\n".join(part if part[0] in "|!#" else textwrap.fill(part, 120) for part in parts) + "\n"
 
