@@ -53,7 +53,7 @@ def test_tables_figures_verdicts_and_report(finished):
         ):
             assert (results / "tables" / study / name).stat().st_size > 0
     for suffix in ("svg", "pdf", "png"):
-        assert (results / f"figures/muse/differences.{suffix}").stat().st_size > 1000
+        assert (results / f"figures/muse/lengths.{suffix}").stat().st_size > 1000
     for name in ("ledger.csv", "ledger.md", "report.html"):
         assert (results / name).stat().st_size > 1000
     with (results / "tables/muse/runs.csv").open() as handle:
@@ -66,7 +66,7 @@ def test_snakemakes_own_report_is_one_page(finished):
     done = finished.snakemake("--report", "page.html")
     assert done.returncode == 0, done.stderr[-2000:]
     page = (finished.root / "page.html").read_text()
-    assert "multiply-adds" in page and "differences" in page
+    assert "multiply-adds" in page and "lengths" in page
 
 
 def test_the_second_call_has_nothing_to_do(finished):
@@ -180,7 +180,7 @@ def test_a_failing_arm_is_shown_and_the_others_go_on(fresh):
     assert rows["muse"]["status"] == "failed" and rows["muse"]["error"]
     assert "failed" in (fresh.root / "results/mini/tables/muse/summary.md").read_text()
     assert not (fresh.root / f"results/runs/mini/{MUSE}/metrics.json").exists()
-    assert (fresh.root / "results/mini/figures/muse/differences.png").is_file()
+    assert (fresh.root / "results/mini/figures/muse/lengths.png").is_file()
     assert (fresh.root / "results/mini/report.html").is_file()
 
 
@@ -206,7 +206,7 @@ def test_a_clone_draws_the_published_figures_without_training(finished, fresh):
     (published / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     done = fresh.snakemake("figures")
     assert done.returncode == 0, done.stderr[-2000:]
-    assert (published / "figures/muse/differences.pdf").is_file() and (published / "report.html").is_file()
+    assert (published / "figures/muse/lengths.pdf").is_file() and (published / "report.html").is_file()
     assert not (fresh.root / "results/runs").exists()
     shutil.rmtree(published / "figures")
     assert fresh.planned("figures") == set()
