@@ -124,7 +124,7 @@ def _outcomes(
         return [("printed", ANYWHERE["printed"], printed.judge(part, references))]
     rows = []
     for scale in SCALES:
-        if not _meant_for(part, content, known, scale):
+        if not meant_for(part, content, known, scale):
             continue
         if scale not in scales:
             rows.append((scale, scale, Outcome(NOT_TESTED, NOT_RUN)))
@@ -141,7 +141,7 @@ def _outcomes(
     return rows
 
 
-def _meant_for(part: Part, content: Claims, known: Mapping[str, claims.Ablation], scale: str) -> bool:
+def meant_for(part: Part, content: Claims, known: Mapping[str, claims.Ablation], scale: str) -> bool:
     """Whether every ablation of a part is run at a scale."""
     names = {content.at(arm, scale).partition("/")[0] for arm in part.arms()}
     return bool(names) and all(not known[name].scales or scale in known[name].scales for name in names)
