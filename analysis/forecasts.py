@@ -24,7 +24,7 @@ from analysis.evidence import scored, trained
 from analysis.plans import Plan
 from analysis.sets import ResultSet
 from plugins.suite import catalog, claims
-from plugins.suite.claims import Best, Claims, Equal, Layers, NotTested, NoWorse, Part, Peak, Spread, Value
+from plugins.suite.claims import Best, Claims, Equal, Layers, NoWorse, Part, Peak, Spread, Value
 from plugins.suite.errors import UserError
 from plugins.suite.files import read_yaml
 
@@ -120,10 +120,7 @@ def needs(scale: str, results: Sequence[ResultSet], experiments: Path = catalog.
     for study, content in claims.check_all(experiments).items():
         known = claims.ablations(study, experiments)
         shown = study_of(results, study, scale, known)
-        for claim, part in content.parts():
-            if part.level == "trained" and not isinstance(part.check, NotTested):
-                if ledger.meant_for(part, content, known, scale):
-                    rows.append(need_of(claim.id, part, content, shown))
+        rows += [need_of(claim.id, part, content, shown) for claim, part in ledger.parts_at(content, known, scale)]
     return rows
 
 

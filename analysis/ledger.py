@@ -124,7 +124,7 @@ def _outcomes(
         return [("printed", ANYWHERE["printed"], printed.judge(part, references))]
     rows = []
     for scale in SCALES:
-        if not meant_for(part, content, known, scale):
+        if not _meant_for(part, content, known, scale):
             continue
         if scale not in scales:
             rows.append((scale, scale, Outcome(NOT_TESTED, NOT_RUN)))
@@ -141,10 +141,16 @@ def _outcomes(
     return rows
 
 
-def meant_for(part: Part, content: Claims, known: Mapping[str, claims.Ablation], scale: str) -> bool:
+def _meant_for(part: Part, content: Claims, known: Mapping[str, claims.Ablation], scale: str) -> bool:
     """Whether every ablation of a part is run at a scale."""
     names = {content.at(arm, scale).partition("/")[0] for arm in part.arms()}
     return bool(names) and all(not known[name].scales or scale in known[name].scales for name in names)
+
+
+def parts_at(content: Claims, known: Mapping[str, claims.Ablation], scale: str) -> list[tuple[Claim, Part]]:
+    """The trained parts of a study that are meant for a scale, each with its claim."""
+    trained_parts = [(claim, part) for claim, part in content.parts() if part.level == "trained"]
+    return [(claim, part) for claim, part in trained_parts if _meant_for(part, content, known, scale)]
 
 
 def _after_holm(judged: list[tuple]) -> list[tuple]:
