@@ -147,6 +147,12 @@ def _meant_for(part: Part, content: Claims, known: Mapping[str, claims.Ablation]
     return bool(names) and all(not known[name].scales or scale in known[name].scales for name in names)
 
 
+def parts_at(content: Claims, known: Mapping[str, claims.Ablation], scale: str) -> list[tuple[Claim, Part]]:
+    """The trained parts of a study that are meant for a scale, each with its claim."""
+    trained_parts = [(claim, part) for claim, part in content.parts() if part.level == "trained"]
+    return [(claim, part) for claim, part in trained_parts if _meant_for(part, content, known, scale)]
+
+
 def _after_holm(judged: list[tuple]) -> list[tuple]:
     """Each outcome with Holm's p over the trained parts of its claim and scale; what it does not carry is undecided."""
     ps: dict[str, dict[int, float]] = {}

@@ -180,7 +180,7 @@ def read(folder: Path, study: str, known: Mapping[str, Ablation]) -> Study | Non
     recipes = {name: ablation.recipe for name, ablation in known.items()}
     published = folder / "metrics.jsonl"
     if published.is_file():
-        values, items = _published(published), _published_items(folder)
+        values, items = _published(published), _published_items(folder, study)
         return Study(study, scale, frame, homes, recipes, lambda row: _details(values.get(_key(row))), items)
     return Study(study, scale, frame, homes, recipes, lambda row: _details(_metrics(row)), _items_beside)
 
@@ -242,13 +242,14 @@ def _published(path: Path) -> dict[str, Mapping]:
     return values
 
 
-def _published_items(folder: Path) -> Callable[[Mapping], pd.DataFrame | None]:
+def _published_items(folder: Path, study: str) -> Callable[[Mapping], pd.DataFrame | None]:
     """Items by run from the one file of a published folder."""
     path = folder / "items.parquet"
     by_run: dict[str, pd.DataFrame] = {}
     if path.is_file():
-        for run, group in _parquet(path).groupby("run", sort=False):
-            by_run[str(run)] = group.sort_values("item").reset_index(drop=True)
+        table = _parquet(path)
+        for run, group in table[table["run"].str.startswith(f"{study}/")].groupby("run", sort=False):
+            by_run[run] = group.sort_values("item").reset_index(drop=True)
     return lambda row: by_run.get(str(row["run"]))
 
 

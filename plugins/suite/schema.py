@@ -55,6 +55,8 @@ class Configuration(Strict):
     data_root: Text | None = described("the folder of the public data sets, or null")
     fetch: bool = described("whether to download into data_root the originals that it lacks", False)
     device: Literal["auto", "cpu", "cuda"] = described("where to train; auto takes a GPU where there is one")
+    tests: list[dict[str, Any]] = absent("of a registered plan (experiments/plans/): the parts that its runs will judge")
+    spread: Literal["own", "pooled"] = absent("of a registered plan: whose spread judges; each arm's own without it")
 
 
 class Study(Strict):
