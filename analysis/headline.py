@@ -27,7 +27,7 @@ HOW = {
 MEASURED = {
     "build_s": ("building the environment", "min", 60),
     "mini_core_s": ("the default run (`mini`, core arms, one seed)", "min", 60),
-    "disk_gb": ("disk, environment and results", "GB", 1),
+    "disk_gb": ("disk for the environment", "GB", 1),
     "peak_memory_gb": ("peak memory", "GB", 1),
 }
 NOT_MEASURED = "not measured"

@@ -17,14 +17,13 @@ import pandas as pd
 from analysis import arms, details, drawings, headline, ledger, pages, runs, scan
 from analysis.arms import ArmSummary
 from analysis.commands.report import Figure
-from analysis.evidence import VERDICTS
+from analysis.evidence import DECIDED, NOT_TESTED, VERDICTS
 from analysis.results import ARMS, RUNS
 from plugins.suite.claims import Claim, Claims, Part
 from plugins.suite.files import read_text
 
 GATE = re.compile(r"(\w+)=(pass|fail)\((.*?)\)(?=; \w+=(?:pass|fail)\(|$)")
 SPEC_BYTES = 20_000
-SHOWN_FOREST = "forest"
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def run_of(row: Mapping, kept: Mapping) -> Run:
         "arm": f"{row['ablation']}/{row['arm']}",
         "seed": row["seed"],
         "commit": own.get("provenance.commit"),
-        "uncommitted changes": own.get("provenance.dirty"),
+        "uncommitted changes": "yes" if str(own.get("provenance.dirty")).lower() in ("true", "1", "1.0") else None,
         "data": f"{own['data.name']} ({own.get('data.checksum', '')[:16]})" if "data.name" in own else None,
         "parameters": _count(own.get("cost.params")),
         "multiply-adds of one example": _count(own.get("cost.macs")),
@@ -174,11 +173,13 @@ def _count(value: object) -> str | None:
 
 # --- the page ---------------------------------------------------------------------------------------------------------
 def lines_of(table: pd.DataFrame, known: Mapping[str, Claims], there: Evidence) -> list[Line]:
-    """The rows of the ledger with all that hangs on them."""
+    """The rows of the ledger with all that hangs on them: decided ones first, then the undecided, then the rest."""
     parts = {
         (study, claim.id, part.id): (claim, part) for study, content in known.items() for claim, part in content.parts()
     }
-    return [_line(row, *parts.get(_key(row), (None, None)), known, there) for row in table.to_dict("records")]
+    first = {verdict: (verdict not in DECIDED) + (verdict == NOT_TESTED) for verdict in VERDICTS}
+    rows = sorted(table.to_dict("records"), key=lambda row: first[row["verdict"]])
+    return [_line(row, *parts.get(_key(row), (None, None)), known, there) for row in rows]
 
 
 def _key(row: Mapping) -> tuple[str, int, str]:

@@ -122,6 +122,7 @@ def test_every_row_is_there_without_the_script_with_gates_and_runs(written):
     assert body.count('<tr class="main"') == len(synthetic())
     assert "plateau</strong> 0.3; 0.1" in body and "trained</strong> at least 8.1 (of 20) above chance" in body
     assert 'href="#run-mini-muse-branches-muse-seed1"' in body and 'id="run-mini-muse-branches-muse-seed1"' in body
+    assert "<td>branches/muse</td><td>3</td><td>36.49</td>" in body
     assert "train_loss from 5 to 2.5 in 30 updates" in body and "model: {parallel: true}" in body
     assert "snakemake --cores 1 results/runs/mini/muse/branches/muse/seed1/metrics.json" in body
 
@@ -274,11 +275,11 @@ def test_search_and_filters_narrow_the_rows(opened):
     page.get_by_label("Search").fill("no such thing")
     assert rows_shown(page) == [] and page.locator("#shown").inner_text() == "0 of 10 rows"
     page.get_by_role("button", name="Reset").click()
-    page.get_by_label("verdict").select_option("supported")
+    page.get_by_role("combobox", name="verdict").select_option("supported")
     assert rows_shown(page) == ["muse 1a", "muse 1d", "coatnet 12a"]
-    page.get_by_label("level").select_option("exact")
+    page.get_by_role("combobox", name="level").select_option("exact")
     assert rows_shown(page) == ["muse 1d"]
-    page.get_by_label("study").select_option("coatnet")
+    page.get_by_role("combobox", name="study").select_option("coatnet")
     assert rows_shown(page) == []
 
 
@@ -310,7 +311,7 @@ def test_a_claim_leads_to_the_command_of_a_run(opened):
     part = page.locator("#muse-1a-mini")
     part.locator("summary").focus()
     page.keyboard.press("Enter")
-    assert part.locator("svg.lane").count() == 2 and part.get_by_text("95 % interval").first.is_visible()
+    assert part.locator("svg.lane").count() == 2 and part.locator("svg.lane").first.is_visible()
     part.get_by_role("link", name="muse/branches/muse/seed1").click()
     run = page.locator("#run-mini-muse-branches-muse-seed1")
     assert run.get_by_text("snakemake --cores 1 results/runs/mini/muse/branches/muse/seed1").is_visible()
