@@ -46,12 +46,13 @@ TITLES = {
     "small": "Trained at small",
     "paper": "Trained at paper",
 }
+KINDS = {"share": ", shares kept", "other": ", other quantities"}
 AXES = {
     "exact": "ratio to the bound of the claim (1: just at it)",
     "timing": "ratio to the bound of the claim (1: just at it)",
     "printed": "ratio to the bound of the claim (1: just at it)",
     "identities": "error as a share of what rounding allows",
-    "points": "difference in the claim's favour (points of the metric)",
+    "points": "difference in the claim's favour (points)",
     "share": "share of the reference effect, less the bound",
     "other": "distance from the bound, in half-widths of the interval",
 }
@@ -87,7 +88,7 @@ class Panel:
     def title(self) -> str:
         """What the panel shows, counted from the ledger."""
         verdicts = headline.verdicts(pd.DataFrame([mark.row for mark in self.marks]))
-        return f"{TITLES[self.level]}: {headline.numbers(verdicts)}"
+        return f"{TITLES[self.level]}{KINDS.get(self.kind, '')}\n{headline.numbers(verdicts)}"
 
 
 # --- what is drawn ----------------------------------------------------------------------------------------------------
@@ -126,11 +127,11 @@ def _mark(row: Mapping, check: Check, kind: str) -> Mark:
     values = [row[name] for name in ("estimate", "low", "high", "published_effect")]
     if kind in COUNTED:
         value, low, high, published = (inside(check, value) for value in values)
-        return Mark(row, value, min(low, high), max(low, high), published)
+        return Mark(row, value, min(low, high), max(low, high), math.nan if kind == "printed" else published)
     if kind == "identities":
         return Mark(row, row["estimate"] / row["margin"], math.nan, math.nan, math.nan)
     if kind == "share":
-        return Mark(row, *(value - row["margin"] for value in values))
+        return Mark(row, *(value - check.at_least for value in values))
     if kind == "points":
         margin = row["margin"]
         margins = (
@@ -142,7 +143,8 @@ def _mark(row: Mapping, check: Check, kind: str) -> Mark:
 
 def _in_half_widths(row: Mapping, check: Check) -> Mark:
     """Distance of the estimate from what the part turns on, over half of its interval; positive in favour."""
-    bound = 0.0 if math.isnan(row["margin"]) else row["margin"]
+    bounds = [getattr(check, name, None) for name in ("above", "below")]
+    bound = next((value for value in bounds if value is not None), 0.0)
     half = (row["high"] - row["low"]) / 2
     falls = isinstance(check, Spread) or (isinstance(check, Value) and check.above is None)
     sign = -1.0 if falls else 1.0
@@ -177,15 +179,16 @@ def draw(table: pd.DataFrame, known: Mapping[str, Claims], base: Path, study: st
     if not chosen and study:
         path.unlink(missing_ok=True)
         return False
-    step = 0.2 if study else 0.06
-    heights = [0.75 + step * _lines(panel, bool(study)) for panel in chosen]
-    with style.page(width=9.2, heights=heights or [0.6], columns=2, legend=1) as (made, axes, key):
+    columns = [chosen] if study else _balanced(chosen)
+    heights = [[_height(panel, bool(study)) for panel in column] or [0.6] for column in columns]
+    with style.sheet(width=9.2, columns=heights, legend=1) as (made, axes, key):
         made.suptitle(_finding(shown, study), x=0.01, ha="left", fontsize=11, fontweight="bold")
-        for pair in axes[len(chosen) :]:
-            _join(pair)
-            style.empty(pair[0], "Nothing is decided yet.")
-        for pair, panel in zip(axes, chosen, strict=False):
-            _draw_panel(pair, panel, bool(study))
+        if not chosen:
+            _join(axes[0][0])
+            style.empty(axes[0][0][0], "Nothing is decided yet.")
+        for pairs, column in zip(axes, columns, strict=True):
+            for pair, panel in zip(pairs, column, strict=False):
+                _draw_panel(pair, panel, bool(study))
         handles = _handles(key, chosen)
         if handles:
             style.legend(key, handles, len(handles))
@@ -208,11 +211,21 @@ def _finding(table: pd.DataFrame, study: str) -> str:
     decided = ledger.decided(table)
     held = int((decided["verdict"] == SUPPORTED).sum())
     where = f"{study}: " if study else ""
-    return f"{where}{held} of {len(decided)} decided parts hold, {len(decided) - held} came out the other way"
+    return f"{where}{held} of {len(decided)} verdicts are in the claim's favour, {len(decided) - held} against it"
 
 
-def _lines(panel: Panel, named: bool) -> float:
-    return len(panel.marks) + (0 if named else GAP * len(_groups(panel)))
+def _height(panel: Panel, named: bool) -> float:
+    """Inches of a panel with its title and axis."""
+    lines = len(panel.marks) + (0 if named else GAP * len(_groups(panel)))
+    return 0.85 + (0.2 if named else 0.065) * lines
+
+
+def _balanced(chosen: Sequence[Panel]) -> list[list[Panel]]:
+    """The panels in two columns, in their order, of heights as equal as can be."""
+    heights = [_height(panel, False) for panel in chosen]
+    cuts = range(1, len(chosen))
+    best = min(cuts, key=lambda cut: max(sum(heights[:cut]), sum(heights[cut:])), default=0)
+    return [list(chosen[:best]), list(chosen[best:])] if best else [list(chosen)]
 
 
 def _groups(panel: Panel) -> dict[tuple[str, int], list[Mark]]:
@@ -225,7 +238,7 @@ def _groups(panel: Panel) -> dict[tuple[str, int], list[Mark]]:
 
 def _draw_panel(pair: Sequence[Axes], panel: Panel, named: bool) -> None:
     ours, theirs = pair
-    if panel.together:
+    if panel.together or all(math.isnan(mark.published) for mark in panel.marks):
         _join(pair)
         theirs = ours
     ticks, names, y = [], [], 0.0
@@ -248,6 +261,7 @@ def _draw_panel(pair: Sequence[Axes], panel: Panel, named: bool) -> None:
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0, labelsize=7 if named else 6)
         axes.set_yticks(ticks, names if axes is ours else [])
+        axes.tick_params(axis="x", labelsize=7)
         if panel.kind in COUNTED:
             _ratios(axes)
         elif panel.kind == "identities":
@@ -255,14 +269,11 @@ def _draw_panel(pair: Sequence[Axes], panel: Panel, named: bool) -> None:
             axes.axvline(1, color=style.FRONTIER, linewidth=0.8, zorder=1)
         else:
             axes.axvline(0, color=style.FRONTIER, linewidth=0.8, zorder=1)
-    ours.set_title(panel.title, fontsize=9)
-    ours.set_xlabel(AXES[panel.kind], fontsize=8)
+    ours.set_title(panel.title, fontsize=8.5)
+    ours.set_xlabel(AXES[panel.kind], fontsize=7.5)
     if theirs is not ours:
-        if any(not math.isnan(mark.published) for mark in panel.marks):
-            theirs.set_title("Published", fontsize=9)
-            theirs.set_xlabel("on its own scale", fontsize=8)
-        else:
-            style.empty(theirs, "no published effect")
+        theirs.set_title("Published", fontsize=8.5)
+        theirs.set_xlabel("on its own scale", fontsize=7.5)
 
 
 def _join(pair: Sequence[Axes]) -> None:

@@ -49,7 +49,8 @@ def summary(table: pd.DataFrame) -> str:
     parts = table[["study", "claim", "part"]].drop_duplicates()
     decided = ledger.decided(table)[["study", "claim", "part"]].drop_duplicates()
     papers = table["study"].nunique()
-    return f"{len(claims)} claims of {papers} papers, {len(parts)} parts, {len(decided)} of them decided."
+    of = f"{papers} paper{'' if papers == 1 else 's'}"
+    return f"{len(claims)} claims of {of}, {len(parts)} parts, {len(decided)} of them decided."
 
 
 def by_level(table: pd.DataFrame) -> list[str]:

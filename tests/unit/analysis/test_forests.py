@@ -61,9 +61,9 @@ def test_every_decided_part_is_on_one_panel_and_others_on_none():
 
 def test_counts_share_an_axis_with_the_print_and_titles_count():
     panels = {panel.level: panel for panel in forests.panels(decided(), KNOWN)}
-    assert panels["exact"].together and panels["exact"].title.endswith(": 1 supported, 1 contradicted")
+    assert panels["exact"].together and panels["exact"].title.endswith("\n1 supported, 1 contradicted")
     assert [mark.value > 1 for mark in panels["exact"].marks] == [True, False]
-    assert panels["mini"].title == "Trained at mini: 1 supported, 1 reversed here"
+    assert panels["mini"].title == "Trained at mini\n1 supported, 1 reversed here"
 
 
 def decided():
@@ -90,3 +90,25 @@ def test_where_nothing_is_decided_the_picture_says_so(tmp_path):
     table = synthetic().assign(verdict="undecided")
     assert forests.draw(table, KNOWN, tmp_path / "forest") and Path(tmp_path / "forest.png").is_file()
     assert not forests.draw(table, KNOWN, tmp_path / "forest", "muse")
+
+
+def test_quantities_with_a_bound_are_drawn_from_that_bound():
+    spread = {"spread": "l/a", "below": 0.2}
+    value = {"value": "l/a", "metric": "slope", "below": 1.0}
+    kept = {"retains": "l/a", "of": "l/b", "over": "l/c", "at_least": 0.8}
+    line = row("a", "mini", "supported", estimate=0.1, low=0.0, high=0.2, published_effect=float("nan"))
+
+    def mark(form: dict, kind: str):
+        part = {
+            "id": "a",
+            "says": "x",
+            "task": "translation",
+            "level": "trained",
+            "check": form,
+            "margin": {"why": "w"},
+        }
+        return forests._mark(line, claims.Part.model_validate(part).check, kind)
+
+    assert mark(spread, "other").value == pytest.approx(1.0)  # a half-width below the bound
+    assert mark(value, "other").value == pytest.approx(9.0)
+    assert mark(kept, "share").value == pytest.approx(-0.7)
