@@ -54,8 +54,9 @@ def test_tables_figures_verdicts_and_report(finished):
             assert (results / "tables" / study / name).stat().st_size > 0
     for suffix in ("svg", "pdf", "png"):
         assert (results / f"figures/muse/lengths.{suffix}").stat().st_size > 1000
-    for name in ("ledger.csv", "ledger.md", "report.html"):
+    for name in ("ledger.csv", "ledger.md", "figures/forest.png", "ledger.html", "report.html"):
         assert (results / name).stat().st_size > 1000
+    assert 'id="run-mini-muse-tiny-muse-seed1"' in (results / "ledger.html").read_text()
     with (results / "tables/muse/runs.csv").open() as handle:
         rows = list(csv.DictReader(handle))
     assert [(row["arm"], row["status"]) for row in rows] == [("transformer", "done"), ("muse", "done")]
@@ -67,6 +68,7 @@ def test_snakemakes_own_report_is_one_page(finished):
     assert done.returncode == 0, done.stderr[-2000:]
     page = (finished.root / "page.html").read_text()
     assert "multiply-adds" in page and "lengths" in page
+    assert "Begin with" in page and "at what cost" in page  # the text that it opens on
 
 
 def test_the_second_call_has_nothing_to_do(finished):
@@ -207,6 +209,7 @@ def test_a_clone_draws_the_published_figures_without_training(finished, fresh):
     done = fresh.snakemake("figures")
     assert done.returncode == 0, done.stderr[-2000:]
     assert (published / "figures/muse/lengths.pdf").is_file() and (published / "report.html").is_file()
+    assert 'id="run-mini-muse-tiny-muse-seed1"' in (fresh.root / "results/published/ledger.html").read_text()
     assert not (fresh.root / "results/runs").exists()
     shutil.rmtree(published / "figures")
     assert fresh.planned("figures") == set()
