@@ -1,7 +1,8 @@
 """Probe *direction*: objects must tell on which side of them the marker stands.
 
-Mechanism: relative position (E2 or E4). A canvas of 32 x 32 pixels has a blank margin of 4; inside stand one marker and five
-objects of 4 x 4 pixels on a grid of 4 x 4 places 6 pixels apart, objects never in the diagonal directions of the marker. The
+Mechanism: relative position (E2 or E4). A canvas of 32 x 32 pixels has a blank margin of 4; inside stand one marker and nine
+objects of 4 x 4 pixels on a grid of 4 x 4 places 6 pixels apart, objects rarely in the diagonal directions of the marker, and
+unlabelled there. The
 label of an object is where the marker lies: 0 left, 1 right, 2 above, 3 below, by the larger of the two offsets. It stands on
 one token of the object, whose 5 pixels of sight (two 3 x 3 convolutions, the second with stride 2) hold nothing but the object.
 
@@ -23,7 +24,7 @@ from plugins.suite.errors import UserError
 
 DEFAULTS = {"seed": 1, "train": 5120, "val": 800, "test": 4000, "noise": 40, "margin": 4}
 SLOTS, PITCH = 4, 6
-OBJECTS = 5
+OBJECTS = 9
 TASK = probe.Task(classes=4, groups=("near", "far"), bounds={"no position": 25.0})
 
 
@@ -57,5 +58,7 @@ def draw(generator: np.random.Generator, count: int, noise: int, margin: int = 4
     far = (np.maximum(abs(dy), abs(dx)) > 1).astype(np.uint8)
     # One token an object, that of its middle: (row + 2) / 2.
     at = (image, rows // STRIDE + 1, columns // STRIDE + 1)
-    batch.labels[at], batch.groups[at] = labels, far
+    # Where fewer than OBJECTS places are free, one in a diagonal of the marker is taken; it has no label.
+    batch.labels[at] = np.where(abs(dy) == abs(dx), probe.UNLABELLED, labels)
+    batch.groups[at] = far
     return probe.noisy(batch, generator, noise)

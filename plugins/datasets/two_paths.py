@@ -22,7 +22,7 @@ from plugins.datasets.prepare import Source
 DEFAULTS = {"seed": 1, "train": 3200, "val": 400, "test": 4000, "noise": 12}
 CELLS, CELL = 5, 3
 SIDE = CELLS * CELL
-CODES = np.array([(60, 60), (60, -60), (-60, 60), (-60, -60)], np.int16)
+CODES = np.array([(110, 110), (110, -110), (-110, 110), (-110, -110)], np.int16)
 TASK = probe.Task(
     classes=4, parts={"parity": (1, 2), "state": (2, 2)}, bounds={"one path": 50.0, "no interaction": 25.0}
 )
@@ -49,7 +49,8 @@ def draw(generator: np.random.Generator, count: int, noise: int) -> probe.Batch:
     kinds[at], bits[at] = types, 0
     beacon = np.zeros((count, SIDE, SIDE), bool)
     beacon[at] = True
-    batch.images[..., :2] = CODES[kinds]
+    # A beacon shows its type twice as strongly as a pixel, which tells it from one.
+    batch.images[..., :2] = CODES[kinds] // np.where(beacon, 1, 2)[..., None]
     # The third channel: -40 or 40, a pixel's bit; -100 or 100, a beacon's state.
     batch.images[..., 2] = 80 * bits - 40
     batch.images[(*at, np.full_like(rows, 2))] = (200 * states - 100)[:, types]
