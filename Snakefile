@@ -11,11 +11,6 @@ configfile: "experiments/config.yaml"
 include: "workflow/rules/common.smk"
 
 
-for extra in sorted(Path("experiments").glob("*/rules.smk")):
-
-    include: str(extra.resolve())
-
-
 ##### targets #####
 
 
@@ -64,6 +59,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/shifts.smk"
 
 
 onerror:

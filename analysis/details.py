@@ -5,39 +5,50 @@
     gate_slope          least-squares slope over the encoder's layers of the smallest kernel's learnt weight
     conv_lead_first, conv_lead_last     ACmix: mean of |beta| - |alpha| over the first and the last third of the layers
 
-The numbers are made here, not by the run, so that another cut of the test set needs no run.
+The numbers are made here, not by the run, so that another cut of the test set needs no run. What sentences score
+(`sentences`: source_words, bleu) comes from the run's items.parquet.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from analysis import loading, sentences
-from analysis.loading import AnalysisError
+from plugins.suite.errors import UserError
+from plugins.suite.files import read_json, write_text
 
 NAME = "details.json"
 
 
-def derived(value: Mapping) -> dict[str, float]:
-    """Metrics that follow from the details of a metrics.json; {} where it has none."""
-    details = value.get("details") or {}
-    found = {}
+def with_sentences(details: Mapping, items: pd.DataFrame | None) -> dict:
+    """`details` with the sentence statistics of a translation run's items; as they are where there are no items."""
+    if items is None or "bleu" not in items:
+        return dict(details)
+    rows = {"source_words": items["source_words"].tolist(), "bleu": [list(map(int, row)) for row in items["bleu"]]}
+    return {**details, "sentences": rows}
+
+
+def derived(details: Mapping) -> dict[str, float]:
+    """Metrics that follow from the details of a run; {} where it has none."""
+    metrics = {}
     if details.get("sentences"):
+        from analysis import sentences  # sacrebleu takes a second to import
+
         words, statistics = lengths_of(details), statistics_of(details)
         cut = sentences.quantile_buckets(words)
         by_length = [sentences.corpus_bleu(statistics[sentences.inside(words, b)].sum(0)) for b in cut]
-        found = {f"bleu_length_{index}": score for index, score in enumerate(by_length, 1)}
-        found["bleu_length_span"] = by_length[-1] - by_length[0]
+        metrics = {f"bleu_length_{index}": score for index, score in enumerate(by_length, 1)}
+        metrics["bleu_length_span"] = by_length[-1] - by_length[0]
     gates = encoder_gates(details)
     if len(gates) > 1:
-        found["gate_slope"] = float(np.polyfit(range(len(gates)), gates, 1)[0])
+        metrics["gate_slope"] = float(np.polyfit(range(len(gates)), gates, 1)[0])
     scales = path_scales(details)
     if len(scales) > 2:
         lead, third = scales[:, 1] - scales[:, 0], len(scales) // 3
-        found |= {"conv_lead_first": float(lead[:third].mean()), "conv_lead_last": float(lead[-third:].mean())}
-    return found
+        metrics |= {"conv_lead_first": float(lead[:third].mean()), "conv_lead_last": float(lead[-third:].mean())}
+    return metrics
 
 
 def lengths_of(details: Mapping) -> list[int]:
@@ -50,11 +61,16 @@ def statistics_of(details: Mapping) -> np.ndarray:
     return np.array(details["sentences"]["bleu"], dtype=np.int64)
 
 
-def encoder_gates(details: Mapping) -> list[float]:
-    """Weight of the smallest kernel in each encoder layer, lowest first; [] where kernels are not weighed."""
+def gates_of(details: Mapping, stack: str) -> list[float]:
+    """Weight of the smallest kernel in each layer of a stack ("encoder", "decoder"), lowest first; [] without any."""
     gates = details.get("gates") or {}
-    layers = sorted((int(name.split(".")[1]), weights) for name, weights in gates.items() if name.startswith("encoder"))
+    layers = sorted((int(name.split(".")[1]), weights) for name, weights in gates.items() if name.startswith(stack))
     return [weights[0] for _, weights in layers]
+
+
+def encoder_gates(details: Mapping) -> list[float]:
+    """`gates_of` the encoder."""
+    return gates_of(details, "encoder")
 
 
 def path_scales(details: Mapping) -> np.ndarray:
@@ -62,20 +78,15 @@ def path_scales(details: Mapping) -> np.ndarray:
     return np.abs(np.array([pair for _, pair in details.get("path_scales") or []], dtype=float)).reshape(-1, 2)
 
 
-def write(path: Path, values: Iterable[Mapping]) -> None:
-    """The details of finished runs, by run, as JSON."""
-    found = {
-        loading.run_name(v["study"], v["ablation"], v["arm"], v["seed"]): v["details"]
-        for v in sorted(values, key=loading.identity)
-        if v.get("details")
-    }
-    loading.write_text(path, json.dumps(found, sort_keys=True) + "\n")
+def write(path: Path, details: Mapping[str, Mapping]) -> None:
+    """{run: details} of finished runs, as JSON."""
+    write_text(path, json.dumps({run: value for run, value in details.items() if value}, sort_keys=True) + "\n")
 
 
 def beside(runs_csv: Path) -> dict[str, dict]:
-    """{run: details} of the runs of a runs.csv. Raises AnalysisError when the file is missing or no such thing."""
+    """{run: details} of the runs of a runs.csv. Raises UserError when the file is missing or no such thing."""
     path = runs_csv.with_name(NAME)
-    found = loading.read_json(path)
-    if not isinstance(found, Mapping):
-        raise AnalysisError(f"{path}: must map runs to details; write it with python -m analysis.collect")
-    return dict(found)
+    details = read_json(path)
+    if not isinstance(details, Mapping):
+        raise UserError(f"{path}: must map runs to details; let snakemake write it again")
+    return dict(details)

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.loading import Ablation, AnalysisError, one_line
+from analysis.studies import Ablation
+from plugins.suite.errors import UserError
+from plugins.suite.files import one_line
 
 COLUMNS = tuple("task ablation arm table dataset model variant metric value unit source confidence note".split())
 KINDS = {
@@ -58,7 +60,7 @@ class Published:
 
 
 def load(experiments: Path, study: str) -> list[Reference]:
-    """All rows of a study; none when it has no reference.csv. Raises AnalysisError with the line of a bad row."""
+    """All rows of a study; none when it has no reference.csv. Raises UserError with the line of a bad row."""
     path = experiments / study / "reference.csv"
     if not path.exists():
         return []
@@ -66,23 +68,21 @@ def load(experiments: Path, study: str) -> list[Reference]:
         with path.open(encoding="utf-8", newline="") as stream:
             reader = csv.DictReader(stream)
             if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise AnalysisError(f"{path}: the columns must be {','.join(COLUMNS)}")
+                raise UserError(f"{path}: the columns must be {','.join(COLUMNS)}")
             return [_reference(path, reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise AnalysisError(f"{path}: cannot be read: {one_line(problem)}") from problem
+        raise UserError(f"{path}: cannot be read: {one_line(problem)}") from problem
 
 
 def _reference(path: Path, line: int, row: Mapping[str, str]) -> Reference:
     if None in row or None in row.values():
-        raise AnalysisError(f"{path}:{line}: must have {len(COLUMNS)} fields; quote the ones that hold commas")
+        raise UserError(f"{path}:{line}: must have {len(COLUMNS)} fields; quote the ones that hold commas")
     if row["confidence"] not in KINDS:
-        raise AnalysisError(f"{path}:{line}: confidence '{row['confidence']}' is none of {', '.join(KINDS)}")
+        raise UserError(f"{path}:{line}: confidence '{row['confidence']}' is none of {', '.join(KINDS)}")
     try:
         value = float(row["value"]) if row["value"] else math.nan
     except ValueError as problem:
-        raise AnalysisError(
-            f"{path}:{line}: value '{row['value']}' is no number; leave it empty if unread"
-        ) from problem
+        raise UserError(f"{path}:{line}: value '{row['value']}' is no number; leave it empty if unread") from problem
     kept = {
         key: row[key] for key in ("ablation", "arm", "table", "dataset", "model", "variant", "metric", "unit", "source")
     }
@@ -99,10 +99,10 @@ def of_arm(references: list[Reference], ablation: Ablation, arm: str) -> list[Re
 def published(references: list[Reference], ablation: Ablation, arm: str, metric: str, kind: str) -> list[Published]:
     """What each table of a kind says of an arm in `metric`, one entry a table, in the order of the file."""
     base = [r for r in of_arm(references, ablation, ablation.baseline) if r.metric == metric and r.kind == kind]
-    found = {}
+    tables = {}
     for row in of_arm(references, ablation, arm):
-        if row.metric != metric or row.kind != kind or row.table in found:
+        if row.metric != metric or row.kind != kind or row.table in tables:
             continue
         like = next((b for b in base if b.table == row.table and b.dataset == row.dataset), None)
-        found[row.table] = Published(row.table, row.value, row.value - like.value if like else math.nan)
-    return list(found.values())
+        tables[row.table] = Published(row.table, row.value, row.value - like.value if like else math.nan)
+    return list(tables.values())

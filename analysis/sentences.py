@@ -1,14 +1,10 @@
-"""BLEU of parts of a test set, with intervals, from sacrebleu's sentence statistics; the scorer of files too.
-
-    python -m analysis.sentences --hypotheses H --references R [--sources S --buckets paper|quantiles] [--lower-case]
+"""BLEU of parts of a test set, with intervals, from sacrebleu's sentence statistics.
 
 A row of statistics is what sacrebleu sums over a corpus: hypothesis length, reference length, matches of 1- to 4-grams,
 totals of 1- to 4-grams. Intervals are 95 %, from RESAMPLES bootstrap samples of sentences; paired tests draw the same
 sentences for both systems. They say how sure one test set makes us of two given models, not how models vary by seed.
 """
 
-import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +12,12 @@ from pathlib import Path
 import numpy as np
 import sacrebleu
 
-from analysis import loading, text
-from analysis.loading import AnalysisError
+from plugins.suite.errors import UserError
 
 RESAMPLES = 1000
 LEVEL = 0.95
 PAPER_STEP, PAPER_LAST = 15, 105
 QUANTILES = 4
-TOKENISERS = ("none", "13a")
 
 
 @dataclass(frozen=True)
@@ -86,11 +80,11 @@ def inside(lengths: Sequence[int], bucket: tuple[int, int]) -> np.ndarray:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Lines of a UTF-8 text. Raises AnalysisError that names the file and, for a wrong encoding, the line."""
+    """Lines of a UTF-8 text. Raises UserError that names the file and, for a wrong encoding, the line."""
     try:
         content = path.read_bytes()
     except OSError as problem:
-        raise AnalysisError(f"{path}: cannot be read: {problem.strerror}") from problem
+        raise UserError(f"{path}: cannot be read: {problem.strerror}") from problem
     lines = content.split(b"\n")
     lines = lines[:-1] if lines[-1] == b"" else lines
     decoded = []
@@ -98,18 +92,18 @@ def read_lines(path: Path) -> list[str]:
         try:
             decoded.append(line.decode("utf-8").rstrip("\r"))
         except UnicodeDecodeError as problem:
-            raise AnalysisError(f"{path}:{number}: not UTF-8 ({problem.reason}); convert the file") from problem
+            raise UserError(f"{path}:{number}: not UTF-8 ({problem.reason}); convert the file") from problem
     return decoded
 
 
 def aligned(*paths: Path) -> list[list[str]]:
-    """The lines of files that belong together. Raises AnalysisError unless they have as many lines, at least one."""
+    """The lines of files that belong together. Raises UserError unless they have as many lines, at least one."""
     texts = [read_lines(path) for path in paths]
     for path, lines in zip(paths, texts, strict=True):
         if not lines:
-            raise AnalysisError(f"{path}: empty; a line a sentence is needed")
+            raise UserError(f"{path}: empty; a line a sentence is needed")
         if len(lines) != len(texts[0]):
-            raise AnalysisError(f"{path}: {len(lines)} lines, but {paths[0]} has {len(texts[0])}; align the files")
+            raise UserError(f"{path}: {len(lines)} lines, but {paths[0]} has {len(texts[0])}; align the files")
     return texts
 
 
@@ -124,43 +118,7 @@ def table_of(statistics: np.ndarray, lengths: Sequence[int], buckets: list[tuple
     records = []
     for low, high in buckets:
         part = statistics[inside(lengths, (low, high))]
-        found = bleu(part)
-        record = {"words": f"{low}-{high}", "sentences": len(part), "bleu": found.value}
-        records.append(record | {"low": found.low, "high": found.high})
+        score = bleu(part)
+        record = {"words": f"{low}-{high}", "sentences": len(part), "bleu": score.value}
+        records.append(record | {"low": score.low, "high": score.high})
     return records
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m analysis.sentences", description="Corpus BLEU, also by length.")
-    parser.add_argument("--hypotheses", type=Path, required=True, help="translations, a line a sentence")
-    parser.add_argument("--references", type=Path, required=True, help="references, a line a sentence")
-    parser.add_argument("--sources", type=Path, help="source sentences, for --buckets")
-    parser.add_argument(
-        "--buckets", choices=["paper", "quantiles"], help="also by source words: steps of 15, or quarters"
-    )
-    parser.add_argument("--tokenise", choices=TOKENISERS, default="none", help="sacrebleu's tokeniser (none)")
-    parser.add_argument("--lower-case", action="store_true", help="compare without case")
-    parser.add_argument("--json", type=Path, help="also write the records there")
-    args = parser.parse_args(argv)
-    if args.buckets and not args.sources:
-        raise AnalysisError("--buckets: needs --sources, whose words are counted")
-    paths = [args.hypotheses, args.references, *([args.sources] if args.sources else [])]
-    texts = aligned(*paths)
-    statistics = statistics_of(texts[0], texts[1], args.tokenise, args.lower_case)
-    whole = bleu(statistics)
-    records = [
-        {"words": "all", "sentences": len(statistics), "bleu": whole.value, "low": whole.low, "high": whole.high}
-    ]
-    if args.buckets:
-        lengths = [len(line.split()) for line in texts[2]]
-        cut = paper_buckets if args.buckets == "paper" else quantile_buckets
-        records += table_of(statistics, lengths, cut(lengths))
-    rows = [[r["words"], r["sentences"], f"{r['bleu']:.2f} [{r['low']:.2f}, {r['high']:.2f}]"] for r in records]
-    print(text.markdown_table(["source words", "sentences", "BLEU (95 % interval)"], rows), end="")
-    if args.json:
-        loading.write_text(args.json, json.dumps(records, indent=1) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    loading.cli(main)

@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import loading
+from plugins.suite.files import write_bytes
 
 # Okabe and Ito's palette, told apart with any colour vision; black is kept for text and the frontier.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
@@ -82,6 +82,23 @@ def figure(count: int, width: float = 5.4, height: float = 4.0, legend: int = 0)
             plt.close(made)
 
 
+@contextmanager
+def page(width: float, heights: Sequence[float], columns: int, legend: int = 0):
+    """(figure, rows of panels, key) as `figure`, in rows of unlike height, the first column twice as wide as others."""
+    strip = 0.2 * legend + 0.05
+    with plt.rc_context({**matplotlib.rcParamsDefault, "backend": "agg", **RC}):
+        made = plt.figure(figsize=(width, sum(heights) + strip), layout="constrained")
+        ratios = {"height_ratios": [*heights, strip], "width_ratios": [2, *[1] * (columns - 1)]}
+        grid = made.add_gridspec(len(heights) + 1, columns, **ratios)
+        panels = [[made.add_subplot(grid[row, at]) for at in range(columns)] for row in range(len(heights))]
+        key = made.add_subplot(grid[len(heights), :])
+        key.set_axis_off()
+        try:
+            yield made, panels, key
+        finally:
+            plt.close(made)
+
+
 def legend(key: Axes, handles: Sequence, columns: int) -> None:
     """Puts a legend into the strip below the panels, filled row by row."""
     rows = -(-len(handles) // columns)
@@ -104,7 +121,7 @@ def save(made: Figure, base: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             made.savefig(buffer, format=suffix, metadata=METADATA[suffix])
-        loading.write_bytes(base.with_name(f"{base.name}.{suffix}"), buffer.getvalue())
+        write_bytes(base.with_name(f"{base.name}.{suffix}"), buffer.getvalue())
 
 
 def empty(axes: Axes, line: str) -> None:

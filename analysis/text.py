@@ -3,7 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from analysis.loading import one_line
+from tabulate import tabulate
+
+from plugins.suite.files import one_line
 
 METRIC_NAMES = {
     "bleu": "BLEU",
@@ -18,38 +20,12 @@ METRIC_NAMES = {
     "top1_at_matched_loss": "top-1 at matched training loss",
     "params": "parameters",
     "macs": "MACs",
-    "latency_ms": "latency",
-    "train_step_ms": "training step",
-    "train_peak_mb": "training peak memory",
-    "inference_peak_mb": "inference peak memory",
 }
-METRIC_UNITS = {"box_ap": "%", "box_ap50": "%", "box_ap75": "%", "miou": "%", "accuracy": "%",
-                "top1": "%", "top5": "%", "top1_at_matched_loss": "%"}  # fmt: skip
+PER_CENT = {"box_ap", "box_ap50", "box_ap75", "miou", "accuracy", "top1", "top5", "top1_at_matched_loss"}
 MINUS = "\u2212"
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    MINUS: r"$-$",
-    "±": r"$\pm$",
-    "−": r"$-$",
-    "Δ": r"$\Delta$",
-    "≥": r"$\geq$",
-    "≤": r"$\leq$",
-    "→": r"$\rightarrow$",
-    "—": "---",
-    "×": r"$\times$",
-}
+# What LaTeX cannot set as it stands and tabulate does not escape.
+SYMBOLS = {MINUS: "$-$", "±": r"$\pm$", "Δ": r"$\Delta$", "≥": r"$\geq$", "≤": r"$\leq$", "→": r"$\rightarrow$",
+           "—": "---", "×": r"$\times$"}  # fmt: skip
 
 
 def metric_name(key: str) -> str:
@@ -60,8 +36,7 @@ def metric_name(key: str) -> str:
 
 def metric_label(key: str) -> str:
     """Name with unit for an axis: "box AP (%)", "BLEU"."""
-    unit = METRIC_UNITS.get(key.rsplit(".", 1)[-1])
-    return f"{metric_name(key)} ({unit})" if unit else metric_name(key)
+    return f"{metric_name(key)} (%)" if key.rsplit(".", 1)[-1] in PER_CENT else metric_name(key)
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -100,38 +75,33 @@ def markdown_cell(text: object) -> str:
     return one_line(text, 2000).replace("|", "\\|")
 
 
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], style: str, left: int) -> str:
+    align = ["left" if column < left else "right" for column in range(len(header))]
+    return tabulate(rows, headers=header, tablefmt=style, disable_numparse=True, colalign=align if rows else None)
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> str:
     """A Markdown table whose first `left` columns are left aligned, the others right aligned."""
-    rule = [":---" if i < left else "---:" for i in range(len(header))]
-    lines = [header, rule, *rows]
-    return "".join("| " + " | ".join(markdown_cell(cell) for cell in line) + " |\n" for line in lines)
-
-
-def latex(text: object) -> str:
-    """Text with every character that LaTeX would interpret escaped."""
-    return "".join(LATEX.get(character, character) for character in one_line(text, 2000))
+    cells = [[markdown_cell(cell) for cell in row] for row in rows]
+    return _table([markdown_cell(name) for name in header], cells, "pipe", left) + "\n"
 
 
 def latex_table(
     header: Sequence[str], rows: Sequence[Sequence[object]], caption: str, label: str, left: int = 1
 ) -> str:
     """A booktabs table; needs \\usepackage{booktabs}."""
-    shape = "l" * left + "r" * (len(header) - left)
-    body = [" & ".join(latex(cell) for cell in row) + r" \\" for row in rows]
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"  \centering",
-            rf"  \caption{{{latex(caption)}}}",
-            rf"  \label{{tab:{label}}}",
-            rf"  \begin{{tabular}}{{{shape}}}",
-            r"    \toprule",
-            "    " + " & ".join(latex(cell) for cell in header) + r" \\",
-            r"    \midrule",
-            *("    " + line for line in body),
-            r"    \bottomrule",
-            r"  \end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
+    body = _table(header, [[one_line(cell, 2000) for cell in row] for row in rows], "latex_booktabs", left)
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{latex(caption)}}}", rf"\label{{tab:{label}}}"]
+    return "\n".join([*lines, _symbols(body), r"\end{table}", ""])
+
+
+def latex(text: object) -> str:
+    """Text with every character that LaTeX would interpret escaped."""
+    cell = tabulate([[one_line(text, 2000)]], tablefmt="latex", disable_numparse=True)
+    return _symbols(cell.splitlines()[2].strip().removesuffix(r"\\").strip())
+
+
+def _symbols(text: str) -> str:
+    for symbol, command in SYMBOLS.items():
+        text = text.replace(symbol, command)
+    return text

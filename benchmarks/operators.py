@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from plugins.runner.measure import peak_megabytes
+from benchmarks import against
 
 PASSES = ("fwd", "fwd+bwd")
 FIELDS = (
@@ -286,12 +286,13 @@ def measure_rates(device: torch.device) -> Rates:
     a, b = torch.randn(side, side, device=device), torch.randn(side, side, device=device)
     source = torch.randn(count, device=device)
     target = torch.empty_like(source)
-    product = min(_seconds(lambda: torch.mm(a, b), device) for _ in range(8))
-    copy = min(_seconds(lambda: target.copy_(source), device) for _ in range(8))
+    product = min(seconds(lambda: torch.mm(a, b), device) for _ in range(8))
+    copy = min(seconds(lambda: target.copy_(source), device) for _ in range(8))
     return Rates(side**3 / product, 2 * source.numel() * source.element_size() / copy)
 
 
-def _seconds(call: Callable[[], object], device: torch.device) -> float:
+def seconds(call: Callable[[], object], device: torch.device) -> float:
+    """Wall time of one call, the device's work included."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     start = time.perf_counter()
@@ -325,6 +326,12 @@ def passes(
     return {"fwd": forward, "fwd+bwd": both}
 
 
+def our_passes(case: Case, device: torch.device) -> dict[str, Callable[[], object]]:
+    """The two passes of our module alone, on this device."""
+    case.ours.to(device)
+    return passes(case.ours, case.ours, tuple(t.to(device) for t in case.inputs))
+
+
 def floor_ms(case: Case, name: str, rates: Rates) -> float | None:
     """Least time that the machine's own rates allow for a pass, or None where the operator counts no multiply-adds."""
     macs = sum(m.macs(*x) for m, x in _counted(case))
@@ -347,7 +354,7 @@ def _counted(case: Case) -> list[tuple[nn.Module, tuple[Tensor, ...]]]:
     return seen
 
 
-def run_case(case: Case, rates: Rates, device: torch.device, seconds: float) -> list[dict]:
+def run_case(case: Case, rates: Rates, device: torch.device, budget: float) -> list[dict]:
     """Time and weigh every contestant of a case; one record a pass."""
     for part in (case.ours, case.peer_call):
         if isinstance(part, nn.Module):
@@ -359,9 +366,11 @@ def run_case(case: Case, rates: Rates, device: torch.device, seconds: float) -> 
     if case.peer_call is not None:
         contestants["peer"] = passes(case.peer_call, case.peer_call, case.inputs)
     records = []
+    # Not at the top: with `--against` the process of another checkout imports this file before that checkout's plugins.
+    peak_megabytes = import_module("plugins.runner.measure").peak_megabytes
     for name in PASSES:
         calls = {who: calls[name] for who, calls in contestants.items()}
-        median = take_turns(calls, device, seconds)
+        median = take_turns(calls, device, budget)
         peak = {who: peak_megabytes(call, device.type) for who, call in calls.items()}
         rival = "reference" if case.peer == OURS_REFERENCE else "peer"
         records.append(
@@ -399,17 +408,17 @@ def _reference_fits(case: Case) -> bool:
     return (x.shape[2] * x.shape[3]) ** 2 * x.shape[0] * 8 * 4 < 4e8
 
 
-def take_turns(calls: dict[str, Callable[[], object]], device: torch.device, seconds: float) -> dict[str, float]:
+def take_turns(calls: dict[str, Callable[[], object]], device: torch.device, budget: float) -> dict[str, float]:
     """Median milliseconds of each call, taken in turns for about this long a call, at least 3 turns and at most 50."""
     times: dict[str, list[float]] = {who: [] for who in calls}
     for call in calls.values():
         call()
     start = time.perf_counter()
     while len(next(iter(times.values()))) < 3 or (
-        time.perf_counter() - start < seconds * len(calls) and len(next(iter(times.values()))) < 50
+        time.perf_counter() - start < budget * len(calls) and len(next(iter(times.values()))) < 50
     ):
         for who, call in calls.items():
-            times[who].append(_seconds(call, device) * 1e3)
+            times[who].append(seconds(call, device) * 1e3)
     return {who: statistics.median(values) for who, values in times.items()}
 
 
@@ -461,21 +470,37 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="F", help="write the records here")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=2, help="of the CPU (2)")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="DIR",
+        help="another checkout of this project: its operators and ours in turns, ratios new / old, nothing else",
+    )
+    parser.add_argument("--clock", choices=("wall", "processor"), default="wall", help="of --against (wall)")
+    parser.add_argument("--seconds", type=float, help="time for the turns of one pass (3; with --quick 0.5)")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.families if name not in FAMILIES]
     if unknown:
         parser.error(f"unknown family {unknown[0]}: one of {', '.join(FAMILIES)}")
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no GPU")
+    options.seconds = options.seconds or (0.5 if options.quick else 3.0)
+    families = options.families or list(FAMILIES)
+    if options.against:
+        if not (options.against / "plugins" / "operators").is_dir():
+            parser.error(f"--against {options.against}: no checkout of this project (it has no plugins/operators)")
+        if options.clock == "processor" and options.device == "cuda":
+            parser.error("--clock processor: the time of a GPU is wall time")
+        return against.compare(options, families, PASSES)
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     rates = measure_rates(device)
     print(describe(device, rates))
     records = []
-    for family in options.families or FAMILIES:
+    for family in families:
         torch.manual_seed(0)
         for case in FAMILIES[family](options.quick):
-            for record in run_case(case, rates, device, seconds=0.5 if options.quick else 3.0):
+            for record in run_case(case, rates, device, options.seconds):
                 show(record)
                 records.append({key: record[key] for key in FIELDS})
             if options.json:  # after every case, so that an interrupted run leaves what it has

@@ -1,1 +1,1 @@
-"""Data sets: generators of the mini data, preparers of the public sets. `prepare` writes, `manifest` checks."""
+"""Data sets: generators of the mini data, preparers of the public ones. `prepare` writes, `suite.data` checks."""

@@ -5,7 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from plugins.datasets.prepare import NAMES, prepare
+from plugins.datasets.prepare import check_name, names, prepare
+from plugins.suite.data import MANIFEST, check_spec, verify
 from plugins.suite.errors import UserError
 
 
@@ -40,21 +41,34 @@ def _json(text: str, shown: str) -> dict:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m plugins.datasets", description="Write one data set to a folder.")
-    parser.add_argument("name", metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("name", metavar="NAME", help=", ".join(names()))
     parser.add_argument("out", metavar="OUTDIR", type=Path)
     parser.add_argument("--params", nargs="*", default=[], metavar="KEY=VALUE", help="parameters, or one JSON object")
     parser.add_argument("--data-root", type=Path, help="folder that holds the original public data sets")
-    parser.add_argument("--fetch", action="store_true", help="download original files that data root lacks")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--fetch", action="store_true", help="download original files that data root lacks")
+    other.add_argument("--verify", action="store_true", help="write nothing; hash every file of the data set in OUTDIR")
     options = parser.parse_args(arguments)
     try:
         params = parse_params(options.params)
-        manifest = prepare(options.name, options.out, params, options.data_root, options.fetch)
+        if options.verify:
+            manifest = verified(options.name, options.out, params)
+        else:
+            manifest = prepare(options.name, options.out, params, options.data_root, options.fetch)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    told = [f"{key} {json.dumps(manifest[key])}" for key in ("counts", "skipped", "noted") if manifest.get(key)]
-    print(f"{options.out}: {options.name}, {', '.join(told)}, checksum {manifest['checksum'][:12]}")
+    facts = [f"{key} {json.dumps(manifest[key])}" for key in ("counts", "skipped", "noted") if manifest.get(key)]
+    print(f"{options.out}: {options.name}, {', '.join(facts)}, checksum {manifest['checksum'][:12]}")
     return 0
+
+
+def verified(name: str, out: Path, params: dict) -> dict:
+    """The manifest of a prepared folder, every file of it hashed; UserError where it is not this data set, whole."""
+    check_name(name)
+    manifest = verify(out / MANIFEST, thorough=True)
+    check_spec(manifest, {"name": name, **params}, out / MANIFEST)
+    return manifest
 
 
 if __name__ == "__main__":

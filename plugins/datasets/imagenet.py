@@ -10,12 +10,10 @@ removed. The test split has no public labels: runs are scored on the validation 
 import io
 import os
 import re
-import shutil
 import tarfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +23,7 @@ from scipy.io.matlab import MatReadError
 
 from plugins.datasets.originals import check_md5, folder_of, image_size
 from plugins.datasets.prepare import Source
+from plugins.suite.data import building
 from plugins.suite.errors import UserError
 
 DEFAULTS: dict = {}
@@ -125,7 +124,7 @@ def unpack_train(root: Path, release: Release) -> None:
         for name, content in members(file, WNID.pattern + r"\.tar", archive):
             wnid = name.removesuffix(".tar")
             if wnid not in done:
-                with _unpacking(root / "train" / wnid) as folder:
+                with building(root / "train" / wnid, sync=False) as folder:
                     for image, pixels in members(io.BytesIO(content), rf"{wnid}_[0-9]+\.JPEG", f"{archive}: {name}"):
                         (folder / image).write_bytes(pixels)
 
@@ -136,7 +135,7 @@ def unpack_val(root: Path, release: Release) -> None:
         return
     archive = _archive(root, "val", release)
     classes = validation_classes(_archive(root, "devkit", release), release)
-    with _unpacking(root / "val") as folder, archive.open("rb") as file:
+    with building(root / "val", sync=False) as folder, archive.open("rb") as file:
         count = 0
         for name, pixels in members(file, r"ILSVRC2012_val_[0-9]{8}\.JPEG", archive):
             number = int(name[15:23])
@@ -188,21 +187,3 @@ def members(file: BinaryIO, pattern: str, shown: Path | str) -> Iterator[tuple[s
                 yield member.name, archive.extractfile(member).read()
     except (tarfile.TarError, EOFError) as error:
         raise UserError(f"{shown}: not a whole tar archive ({error}); get the original again") from error
-
-
-@contextmanager
-def _unpacking(target: Path):
-    """Yields an empty folder that becomes `target` when the block ends without an error."""
-    folder = target.with_name(f".{target.name}.tmp")
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(
-            f"{target}: cannot write there ({error.strerror}); unpack the archives there yourself"
-        ) from error
-    try:
-        yield folder
-        os.rename(folder, target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -4,31 +4,26 @@ A data set is one module with `DEFAULTS` (parameter: default value, whose type i
 `build(folder, params, source) -> facts`, where `source` is a `Source` and `facts` goes into the manifest.
 """
 
-import difflib
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from plugins.suite.data import building, seal
+from plugins.suite.data import building, defaults, laid_over, remember, seal, stamps
 from plugins.suite.errors import UserError
+from plugins.suite.files import nearest
 
-NAMES = (
-    "mini_translation",
-    "mini_shapes",
-    "multi30k",
-    "iwslt14",
-    "iwslt15",
-    "wmt14",
-    "bccd",
-    "cifar10",
-    "cifar100",
-    "imagenet",
-    "imagenet21k",
-    "camvid",
-    "coco",
-    "cityscapes",
-    "ade20k",
-)
+
+def names() -> list[str]:
+    """The data sets: the modules beside this one that declare `DEFAULTS`."""
+    return [path.stem for path in sorted(Path(__file__).parent.glob("*.py")) if _is_data_set(path.stem)]
+
+
+def _is_data_set(name: str) -> bool:
+    try:
+        defaults(name)
+    except UserError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -43,8 +38,7 @@ def prepare(
     name: str, out: Path, params: dict | None = None, data_root: Path | None = None, fetch: bool = False
 ) -> dict:
     """Writes data set `name` to folder `out` and returns its manifest; UserError for all that a user can mend."""
-    if name not in NAMES:
-        raise UserError(f"data set {name!r} is unknown;{_nearest(name, NAMES)} known are {', '.join(NAMES)}")
+    check_name(name)
     module = importlib.import_module(f"plugins.datasets.{name}")
     params = checked(name, params or {}, module.DEFAULTS)
     if data_root is not None and not Path(data_root).is_dir():
@@ -52,30 +46,29 @@ def prepare(
     source = Source(Path(data_root) if data_root is not None else None, fetch)
     with building(Path(out)) as folder:
         facts = module.build(folder, params, source)
-        return seal(folder, name, params, facts)
+        manifest = seal(folder, name, params, facts)
+    remember(Path(out), manifest, stamps(Path(out)), {})
+    return manifest
 
 
-def checked(name: str, params: dict, defaults: dict) -> dict:
-    """`defaults` overlaid with `params`; UserError for a key that has no default or a value of another type."""
+def check_name(name: str) -> None:
+    """UserError for a data set that there is not."""
+    if name not in names():
+        raise UserError(f"data set {name!r} is unknown{nearest(name, names())}")
+
+
+def checked(name: str, params: dict, known: dict) -> dict:
+    """`params` over the defaults `known`; UserError for a key that has no default or a value of another type."""
     for key, value in params.items():
-        if key not in defaults:
-            raise UserError(
-                f"data set {name}: unknown parameter {key!r};{_nearest(key, defaults)} known are {', '.join(defaults)}"
-            )
-        kind = type(defaults[key])
-        if kind is float and type(value) is int:
-            continue
-        if type(value) is not kind:
-            raise UserError(f"data set {name}: {key}={value!r} must be of type {kind.__name__}, like {defaults[key]!r}")
-    return {**defaults, **params}
+        if key not in known:
+            raise UserError(f"data set {name}: unknown parameter {key!r}{nearest(key, known)}")
+        kind = type(known[key])
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise UserError(f"data set {name}: {key}={value!r} must be of type {kind.__name__}, like {known[key]!r}")
+    return laid_over(known, params)
 
 
 def check_range(name: str, params: dict, key: str, low, high) -> None:
     """UserError unless low <= params[key] <= high."""
     if not low <= params[key] <= high:
         raise UserError(f"data set {name}: {key}={params[key]} must lie between {low} and {high}")
-
-
-def _nearest(word, words) -> str:
-    close = difflib.get_close_matches(str(word), list(words), 1)
-    return f" did you mean {close[0]!r}?" if close else ""

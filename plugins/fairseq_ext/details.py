@@ -1,7 +1,5 @@
 """What a translation run keeps beside its scores, small enough for metrics.json: `details`.
 
-sentences   source words and sacrebleu's sufficient statistics of every test sentence, from which corpus BLEU of any
-            part of the test set, its intervals and paired tests follow without the translations
 gates       the learnt weight of each kernel, by layer (MUSE, figure 8)
 dispersion  how widely the encoder's self-attention spreads, by layer and sentence length; the paper shows one map
             and reports no such number
@@ -10,21 +8,23 @@ dispersion  how widely the encoder's self-attention spreads, by layer and senten
 from __future__ import annotations
 
 import math
+import re
 from contextlib import contextmanager
 
-import sacrebleu
 import torch
 
 LENGTH_BUCKETS = 4
 ATTENTION = ("MultiheadAttention", "MuseAttention", "GeneralizedAttention1d")
 
 
-def sentence_statistics(bleu: sacrebleu.BLEU, sources: list[str], hypotheses: list[str], references: list[str]) -> dict:
-    """{source_words: [S], bleu: [S][10]}: hypothesis and reference length, then matches and totals of 1- to 4-grams."""
-    return {
-        "source_words": [len(line.split()) for line in sources],
-        "bleu": [list(map(int, row)) for row in bleu._extract_corpus_statistics(hypotheses, [references])],
-    }
+def gate_weights(parameters: dict) -> dict[str, list[float]]:
+    """The learnt weights of the kernels, {"encoder.<layer>": [...], "decoder.<layer>": [...]}, from a model's state."""
+    gates = {}
+    for name, value in parameters.items():
+        match = re.fullmatch(r"(encoder|decoder)\.layers\.(\d+)\.self_attn\.gate", name)
+        if match and value.numel() > 1:
+            gates[f"{match[1]}.{match[2]}"] = value.float().softmax(0).tolist()
+    return gates
 
 
 @contextmanager

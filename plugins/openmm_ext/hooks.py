@@ -18,6 +18,9 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
+from plugins.openmm_ext import checkpoints, curves
+from plugins.suite import files
+
 
 def reseed(seed: int, update: int, process: int = 0) -> None:
     """Set python's, numpy's and torch's random states to a function of the three."""
@@ -27,23 +30,6 @@ def reseed(seed: int, update: int, process: int = 0) -> None:
     random.seed(state)
     np.random.seed(state)
     torch.manual_seed(state)
-
-
-def trim_curves(path: Path, last_update: int) -> None:
-    """Drop the lines of `curves.jsonl` after `last_update`, and a last line that a kill cut short."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            update = json.loads(line)["update"]
-        except (ValueError, KeyError):
-            continue
-        if update <= last_update:
-            kept.append(line + "\n")
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept))
-    os.replace(temporary, path)
 
 
 def network(runner) -> torch.nn.Module:
@@ -94,16 +80,15 @@ class FreshHeadHook(Hook):
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(Hook):
-    """Write `checkpoints/update_<n>.pth` every `interval` updates and at the end: temporary name, then rename.
+    """Write `checkpoints/update_<n>.pth` every `interval` updates and at the end: temporary name, rename, SHA-256.
 
-    The last `keep` stay, so that a checkpoint that turns out to be damaged has one before it. `identity` is stored in
-    each and tells which settings it belongs to.
+    The last two stay, so that a checkpoint that turns out to be damaged has one before it.
     """
 
     priority = "VERY_LOW"
 
-    def __init__(self, interval: int, identity: str, keep: int = 2) -> None:
-        self.interval, self.identity, self.keep = interval, identity, keep
+    def __init__(self, interval: int) -> None:
+        self.interval = interval
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         # The log's history is an object of mmengine's; without it `torch.load(weights_only=True)` reads the file.
@@ -118,14 +103,14 @@ class AtomicCheckpointHook(Hook):
         final = folder / f"update_{update:08d}.pth"
         temporary = final.with_suffix(".tmp")
         try:
-            runner.save_checkpoint(str(folder), temporary.name, meta={"identity": self.identity}, by_epoch=False)
+            runner.save_checkpoint(str(folder), temporary.name, by_epoch=False)
             os.replace(temporary, final)
+            files.seal(final)
         finally:
             temporary.unlink(missing_ok=True)
         # The name under which mmengine's own `--resume` looks for the newest one.
         (Path(runner.work_dir) / "last_checkpoint").write_text(str(final))
-        for old in sorted(folder.glob("update_*.pth"))[: -self.keep]:
-            old.unlink()
+        checkpoints.keep_newest(folder, 2)
 
 
 @HOOKS.register_module()
@@ -146,7 +131,7 @@ class CurvesHook(Hook):
     def before_train(self, runner) -> None:
         self.path = Path(runner.work_dir) / "curves.jsonl"
         if is_main_process():
-            trim_curves(self.path, runner.iter)
+            curves.trim(self.path, runner.iter)
         self.gates = {
             name.removesuffix(".gamma").removeprefix("backbone."): parameter
             for name, parameter in network(runner).named_parameters()

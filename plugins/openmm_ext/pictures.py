@@ -34,13 +34,13 @@ def write_pictures(model, dataset, folder: Path, kind: str) -> None:
         image = _image(item["inputs"])
         layers = _attention_layers(model)
         with torch.no_grad(), _inputs_of(layers) as seen:
-            found = model.test_step(pseudo_collate([item]))[0]
+            prediction = model.test_step(pseudo_collate([item]))[0]
         if kind == "boxes":
-            truth = _true_boxes(dataset.get_data_info(number), found)
-            pictures, query = _boxes(truth, found, image), _middle_of_box(truth[0], image.size)
+            truth = _true_boxes(dataset.get_data_info(number), prediction)
+            pictures, query = _boxes(truth, prediction, image), _middle_of_box(truth[0], image.size)
         else:
             mask = item["data_samples"].gt_sem_seg.data[0].numpy()
-            pictures, query = _masks(mask, found, image, dataset.metainfo["palette"]), _middle_of_class(mask)
+            pictures, query = _masks(mask, prediction, image, dataset.metainfo["palette"]), _middle_of_class(mask)
         for name, picture in zip((f"truth_{number}", f"prediction_{number}"), pictures, strict=True):
             _enlarged(picture).save(folder / f"{name}.png")
             names.append(name)
@@ -76,19 +76,19 @@ def _enlarged(picture: Image.Image) -> Image.Image:
     return picture.resize([side * times for side in picture.size], Image.Resampling.NEAREST)
 
 
-def _scale(found) -> np.ndarray:
-    """From the original image, in which boxes are told, to the network's input, for x0 y0 x1 y1."""
-    return np.tile(found.metainfo["scale_factor"], 2)
+def _scale(prediction) -> np.ndarray:
+    """From the original image, in which boxes are given, to the network's input, for x0 y0 x1 y1."""
+    return np.tile(prediction.metainfo["scale_factor"], 2)
 
 
-def _true_boxes(info: dict, found) -> tuple[np.ndarray, np.ndarray]:
-    boxes = np.array([thing["bbox"] for thing in info["instances"]], np.float64).reshape(-1, 4) * _scale(found)
+def _true_boxes(info: dict, prediction) -> tuple[np.ndarray, np.ndarray]:
+    boxes = np.array([thing["bbox"] for thing in info["instances"]], np.float64).reshape(-1, 4) * _scale(prediction)
     return boxes, np.array([thing["bbox_label"] for thing in info["instances"]], int)
 
 
-def _boxes(truth: tuple, found, image: Image.Image) -> tuple[Image.Image, Image.Image]:
-    sure = found.pred_instances[found.pred_instances.scores >= SCORE]
-    predicted = sure.bboxes.cpu().numpy() * _scale(found), sure.labels.cpu().numpy()
+def _boxes(truth: tuple, prediction, image: Image.Image) -> tuple[Image.Image, Image.Image]:
+    sure = prediction.pred_instances[prediction.pred_instances.scores >= SCORE]
+    predicted = sure.bboxes.cpu().numpy() * _scale(prediction), sure.labels.cpu().numpy()
     return _with_boxes(image, *truth), _with_boxes(image, *predicted)
 
 
@@ -100,8 +100,8 @@ def _with_boxes(image: Image.Image, boxes: np.ndarray, labels: np.ndarray) -> Im
     return drawn
 
 
-def _masks(truth: np.ndarray, found, image: Image.Image, palette: list) -> tuple[Image.Image, Image.Image]:
-    masks = truth, found.pred_sem_seg.data[0].cpu().numpy()
+def _masks(truth: np.ndarray, prediction, image: Image.Image, palette: list) -> tuple[Image.Image, Image.Image]:
+    masks = truth, prediction.pred_sem_seg.data[0].cpu().numpy()
     return tuple(_with_mask(image, mask, np.array(palette, np.uint8)) for mask in masks)
 
 

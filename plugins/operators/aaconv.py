@@ -15,10 +15,8 @@ Departures and choices where the paper leaves room:
   mean).
 - a relative layer accepts maps smaller than `map_size`: they use the middle of the tables.
 
-The relative logits of query i depend on the key through its column or its row alone, so they are two thin tables a
-query (W and H numbers). The fast form adds them while the logits of a block of queries lie in the cache, and computes
-the blocks again in the backward pass: nothing of size (HW)^2 is kept. It is a custom torch operator, so `torch.compile`
-sees one node.
+Fast form. The relative logits of query i depend on the key through its column or its row alone, so they are two thin
+tables a query (W and H numbers) instead of (HW)^2 products with r; `kernels/factorised.py` has the attention over them.
 """
 
 from __future__ import annotations
@@ -30,13 +28,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plugins.operators.checks import require, require_choice
+from plugins.operators.kernels.factorised import FOLDED, factorised_attention, folded
 
 POSITIONS = ("none", "sine", "coordconv", "relative")
-# Logits held at a time: about what a core's cache takes, or enough to fill a GPU.
-BLOCK = {"cpu": 1 << 18, "cuda": 1 << 26}
-# Up to this H + W the two tables ride along in the product of queries and keys (against one-hot keys), which then is
-# cheaper than adding short rows.
-FOLDED = 64
 
 
 def split_channels(out_channels: int, heads: int, kappa: float, nu: float, key_floor: int) -> tuple[int, int]:
@@ -271,94 +265,13 @@ def aaconv_reference(module: AAConv, x: Tensor) -> Tensor:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, columns: Tensor | None, rows: Tensor | None) -> Tensor:
-    """softmax(q k^T + columns[.., column of key] + rows[.., row of key]) v, by blocks.
+    """softmax(q k^T + columns[.., column of key] + rows[.., row of key]) v.
 
     Args:
         q, k: N x heads x positions x d; v: N x heads x positions x d_v.
         columns: N x heads x positions x W, rows: N x heads x positions x H, with H * W positions; both or neither.
     """
     if columns is not None and columns.shape[3] + rows.shape[3] <= FOLDED:
-        height, width = rows.shape[3], columns.shape[3]
-        column = torch.eye(width, dtype=k.dtype, device=k.device).repeat(height, 1)
-        row = torch.eye(height, dtype=k.dtype, device=k.device).repeat_interleave(width, dim=0)
-        q, columns_of_key = torch.cat((q, columns, rows), dim=3), torch.cat((column, row), dim=1)
-        k, columns, rows = torch.cat((k, columns_of_key.expand(*k.shape[:2], -1, -1)), dim=3), None, None
-    groups = [None if t is None else t.to(v.dtype).flatten(0, 1).contiguous() for t in (q, k, v, columns, rows)]
-    return _attend(*groups).unflatten(0, q.shape[:2])
-
-
-def _blocks(groups: int, queries: int, keys: int, device: torch.device) -> list[tuple[slice, slice]]:
-    budget = BLOCK.get(device.type, BLOCK["cuda"])
-    many_rows = max(
-        1, min(queries, budget // (2 * keys))
-    )  # at least two groups at a time, so that two threads share them
-    many_groups = max(1, budget // (many_rows * keys))
-    return [
-        (slice(g, g + many_groups), slice(i, i + many_rows))
-        for g in range(0, groups, many_groups)
-        for i in range(0, queries, many_rows)
-    ]
-
-
-def _weights(q: Tensor, k: Tensor, columns: Tensor | None, rows: Tensor | None) -> Tensor:
-    if columns is None:
-        logits = torch.bmm(q, k.transpose(1, 2))
-    else:
-        logits = torch.add(rows.unsqueeze(3), columns.unsqueeze(2)).flatten(2)
-        logits.baddbmm_(q, k.transpose(1, 2))
-    return torch.softmax(logits, dim=-1, out=logits)
-
-
-@torch.library.custom_op("convattn::factorised_attention", mutates_args=())
-def _attend(q: Tensor, k: Tensor, v: Tensor, columns: Tensor | None, rows: Tensor | None) -> Tensor:
-    out = torch.empty_like(v)
-    for group, query in _blocks(q.shape[0], q.shape[1], k.shape[1], q.device):
-        position = (None, None) if columns is None else (columns[group, query], rows[group, query])
-        out[group, query] = torch.bmm(_weights(q[group, query], k[group], *position), v[group])
-    return out
-
-
-@torch.library.custom_op("convattn::factorised_attention_backward", mutates_args=())
-def _attend_backward(
-    grad: Tensor, out: Tensor, q: Tensor, k: Tensor, v: Tensor, columns: Tensor | None, rows: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    precise = torch.promote_types(q.dtype, torch.float32)  # sums over blocks of queries
-    dq, dk, dv = torch.empty_like(q), torch.zeros_like(k, dtype=precise), torch.zeros_like(v, dtype=precise)
-    dcolumns, drows = (q.new_empty(0) if t is None else torch.empty_like(t) for t in (columns, rows))
-    shift = -(grad * out).sum(dim=2, keepdim=True)
-    for group, query in _blocks(q.shape[0], q.shape[1], k.shape[1], q.device):
-        position = (None, None) if columns is None else (columns[group, query], rows[group, query])
-        weights = _weights(q[group, query], k[group], *position)
-        dv[group] += torch.bmm(weights.transpose(1, 2), grad[group, query])
-        dlogits = torch.baddbmm(shift[group, query], grad[group, query], v[group].transpose(1, 2)).mul_(weights)
-        dq[group, query] = torch.bmm(dlogits, k[group])
-        dk[group] += torch.bmm(dlogits.transpose(1, 2), q[group, query])
-        if columns is not None:
-            by_row = dlogits.unflatten(2, (rows.shape[2], columns.shape[2]))
-            dcolumns[group, query] = by_row.sum(dim=2)
-            drows[group, query] = by_row.sum(dim=3)
-    return dq, dk.to(k.dtype), dv.to(v.dtype), dcolumns, drows
-
-
-@_attend.register_fake
-def _(q, k, v, columns, rows):
-    return torch.empty_like(v)
-
-
-@_attend_backward.register_fake
-def _(grad, out, q, k, v, columns, rows):
-    tables_like = (q.new_empty(0) if t is None else torch.empty_like(t) for t in (columns, rows))
-    return (torch.empty_like(q), torch.empty_like(k), torch.empty_like(v), *tables_like)
-
-
-def _save(ctx, inputs, output) -> None:
-    ctx.save_for_backward(output, *inputs)
-
-
-def _backward(ctx, grad: Tensor):
-    out, q, k, v, columns, rows = ctx.saved_tensors
-    dq, dk, dv, dcolumns, drows = _attend_backward(grad.contiguous(), out, q, k, v, columns, rows)
-    return (dq, dk, dv, None, None) if columns is None else (dq, dk, dv, dcolumns, drows)
-
-
-_attend.register_autograd(_backward, setup_context=_save)
+        (q, k), columns, rows = folded(q, k, columns, rows), None, None
+    by_head = (None if t is None else t.to(v.dtype).flatten(0, 1) for t in (q, k, v, columns, rows))
+    return factorised_attention(*by_head).unflatten(0, q.shape[:2])

@@ -27,20 +27,17 @@ group convolution are two linear maps in a row and are multiplied into one kerne
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plugins.operators.checks import require, require_choice, require_heads
+from plugins.operators.kernels.local import local_attention
 
 MIXES = ("attention", "convolution", "sum", "convex", "free")
 SHIFTS = ("tensor", "fixed", "learnable", "random")
 OUTPUTS = ("heads", "shared")
-# Edge of a block of queries (in key pixels), and logits held at a time: about a core's cache, or enough to fill a GPU.
-EDGE = 8
-BLOCK = {"cpu": 1 << 19, "cuda": 1 << 26}
 # Up to this many heads the product of FC and group convolution costs no more than the two in a row.
 COMPOSED_HEADS = 8
 
@@ -455,160 +452,3 @@ def query_minus_key(rows: int, columns: int) -> Tensor:
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     y, x = y.flatten(), x.flatten()
     return (y[:, None] - y[None, :] + rows - 1) * (2 * columns - 1) + (x[:, None] - x[None, :] + columns - 1)
-
-
-def local_attention(q: Tensor, k: Tensor, v: Tensor, window: int, stride: int) -> Tensor:
-    """Attention of each query over the window x window keys around it, by blocks of queries.
-
-    Args:
-        q: G x Ho x Wo x d, already scaled.
-        k, v: G x H x W x d, padded so that query (a, b) sees rows a * stride .. a * stride + window - 1, and columns
-            likewise: H >= (Ho - 1) * stride + window.
-    Returns: G x Ho x Wo x d.
-    """
-    require(
-        k.shape[1] >= (q.shape[1] - 1) * stride + window and k.shape[2] >= (q.shape[2] - 1) * stride + window,
-        "k.shape",
-        tuple(k.shape),
-        f"too small for queries {tuple(q.shape)}, window={window}, stride={stride}",
-    )
-    return _local(q, k.to(q.dtype), v.to(q.dtype), window, stride)  # autocast leaves them unlike
-
-
-@lru_cache(maxsize=32)
-def _outside(edge: int, window: int, stride: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """0 where a query of a block sees a key of its neighbourhood, -inf elsewhere: edge^2 x span^2."""
-    query = torch.arange(edge).unsqueeze(1) * stride
-    key = torch.arange((edge - 1) * stride + window).unsqueeze(0)
-    axis = (key >= query) & (key < query + window)
-    seen = (axis[:, None, :, None] & axis[None, :, None, :]).flatten(2).flatten(0, 1)
-    return torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, -torch.inf).to(device)
-
-
-class _Blocks:
-    """How queries are cut: `edge` a side in a block, which sees `span` keys a side, `step` keys after the last."""
-
-    def __init__(self, q: Tensor, window: int, stride: int) -> None:
-        self.groups, height, width, _ = q.shape
-        self.edge = max(1, min(EDGE // stride, max(height, width)))
-        self.step, self.span = self.edge * stride, (self.edge - 1) * stride + window
-        self.rows, self.columns = math.ceil(height / self.edge), math.ceil(width / self.edge)
-        self.outside = _outside(self.edge, window, stride, q.device, q.dtype)
-        strip = self.columns * self.edge**2 * self.span**2
-        budget = BLOCK.get(q.device.type, BLOCK["cuda"])
-        self.groups_at_once = max(1, min(self.groups, budget // strip))
-        self.rows_at_once = max(1, min(self.rows, budget // (strip * self.groups_at_once)))
-
-    def __iter__(self):
-        """Index pairs of what is worked on together: (groups, rows of queries), (groups, rows of keys)."""
-        for g in range(0, self.groups, self.groups_at_once):
-            groups = slice(g, g + self.groups_at_once)
-            for row in range(0, self.rows, self.rows_at_once):
-                last = min(self.rows, row + self.rows_at_once)
-                yield (
-                    (groups, slice(row * self.edge, last * self.edge)),
-                    (groups, slice(row * self.step, (last - 1) * self.step + self.span)),
-                )
-
-    def pad_queries(self, t: Tensor) -> Tensor:
-        return _grow(t, self.rows * self.edge, self.columns * self.edge)
-
-    def pad_keys(self, t: Tensor) -> Tensor:
-        return _grow(t, (self.rows - 1) * self.step + self.span, (self.columns - 1) * self.step + self.span)
-
-    def queries(self, t: Tensor) -> Tensor:
-        """g x H x W x d -> blocks x edge^2 x d."""
-        return _cut(t, self.edge, self.edge)
-
-    def keys(self, t: Tensor) -> Tensor:
-        """g x H x W x d -> blocks x span^2 x d."""
-        return _cut(t, self.span, self.step)
-
-    def weights(self, q: Tensor, k: Tensor) -> Tensor:
-        logits = torch.baddbmm(self.outside, q, k.transpose(1, 2))
-        return torch.softmax(logits, dim=-1, out=logits)
-
-    def write(self, target: Tensor, blocks: Tensor) -> None:
-        """Put blocks of queries in their places."""
-        tiles = target.unfold(1, self.edge, self.edge).unfold(2, self.edge, self.edge)
-        tiles.copy_(_uncut(blocks, target.shape[0], self.columns, self.edge))
-
-    def add_keys(self, target: Tensor, blocks: Tensor) -> None:
-        """Add neighbourhoods where they were cut. Every n-th one overlaps no other, so n^2 additions do."""
-        apart = math.ceil(self.span / self.step)
-        tiles = _uncut(blocks, target.shape[0], self.columns, self.span)
-        for y in range(min(apart, tiles.shape[1])):
-            for x in range(min(apart, self.columns)):
-                part = tiles[:, y::apart, x::apart]
-                place = target[:, y * self.step :, x * self.step :].unfold(1, self.span, apart * self.step)
-                place.unfold(2, self.span, apart * self.step)[:, : part.shape[1], : part.shape[2]] += part
-
-
-def _cut(t: Tensor, size: int, step: int) -> Tensor:
-    return t.unfold(1, size, step).unfold(2, size, step).permute(0, 1, 2, 4, 5, 3).reshape(-1, size**2, t.shape[3])
-
-
-def _uncut(blocks: Tensor, groups: int, columns: int, size: int) -> Tensor:
-    """Blocks as unfold has them: groups x rows x columns x d x size x size."""
-    return blocks.view(groups, -1, columns, size, size, blocks.shape[2]).permute(0, 1, 2, 5, 3, 4)
-
-
-def _grow(t: Tensor, height: int, width: int) -> Tensor:
-    """Add rows and columns of zeros at the end, or drop some, to this size."""
-    return F.pad(t, (0, 0, 0, width - t.shape[2], 0, height - t.shape[1]))
-
-
-@torch.library.custom_op("convattn::local_attention", mutates_args=())
-def _local(q: Tensor, k: Tensor, v: Tensor, window: int, stride: int) -> Tensor:
-    size = q.shape[1:3]
-    blocks = _Blocks(q, window, stride)
-    q, k, v = blocks.pad_queries(q), blocks.pad_keys(k), blocks.pad_keys(v)
-    out = torch.empty_like(q, memory_format=torch.contiguous_format)
-    for query, key in blocks:
-        weights = blocks.weights(blocks.queries(q[query]), blocks.keys(k[key]))
-        blocks.write(out[query], torch.bmm(weights, blocks.keys(v[key])))
-    return _grow(out, *size).contiguous()
-
-
-@torch.library.custom_op("convattn::local_attention_backward", mutates_args=())
-def _local_backward(
-    grad: Tensor, out: Tensor, q: Tensor, k: Tensor, v: Tensor, window: int, stride: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    size, key_size = q.shape[1:3], k.shape[1:3]
-    blocks = _Blocks(q, window, stride)
-    shift = blocks.pad_queries(-(grad * out).sum(dim=3, keepdim=True))
-    grad, q, k, v = blocks.pad_queries(grad), blocks.pad_queries(q), blocks.pad_keys(k), blocks.pad_keys(v)
-    dq = torch.empty_like(q, memory_format=torch.contiguous_format)
-    precise = torch.promote_types(q.dtype, torch.float32)  # sums over neighbouring blocks
-    dk, dv = (torch.zeros_like(t, dtype=precise, memory_format=torch.contiguous_format) for t in (k, v))
-    for query, key in blocks:
-        qs, gs, ks, vs = blocks.queries(q[query]), blocks.queries(grad[query]), blocks.keys(k[key]), blocks.keys(v[key])
-        weights = blocks.weights(qs, ks)
-        blocks.add_keys(dv[key], torch.bmm(weights.transpose(1, 2), gs))
-        dlogits = torch.baddbmm(blocks.queries(shift[query]), gs, vs.transpose(1, 2)).mul_(weights)
-        blocks.write(dq[query], torch.bmm(dlogits, ks))
-        blocks.add_keys(dk[key], torch.bmm(dlogits.transpose(1, 2), qs))
-    dq, dk, dv = _grow(dq, *size), _grow(dk, *key_size), _grow(dv, *key_size)
-    return dq.contiguous(), dk.to(k.dtype).contiguous(), dv.to(v.dtype).contiguous()
-
-
-@_local.register_fake
-def _(q, k, v, window, stride):
-    return q.new_empty(q.shape)
-
-
-@_local_backward.register_fake
-def _(grad, out, q, k, v, window, stride):
-    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
-
-
-def _save(ctx, inputs, output) -> None:
-    q, k, v, ctx.window, ctx.stride = inputs
-    ctx.save_for_backward(output, q, k, v)
-
-
-def _backward(ctx, grad: Tensor):
-    return (*_local_backward(grad, *ctx.saved_tensors, ctx.window, ctx.stride), None, None)
-
-
-_local.register_autograd(_backward, setup_context=_save)

@@ -18,15 +18,17 @@ The bits b1 b2 b3 b4 are the string `terms`. Parameter names and initialisation 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plugins.operators.checks import require
+from plugins.operators.kernels.factorised import factorised_attention, product_average
 
 WAVELENGTH = 1000.0
+# Largest spread of E3 for which a weight that underflows is negligible: exp(-60) is far above float32's smallest.
+SAFE_RANGE = 60.0
 
 
 def require_terms(terms: str) -> None:
@@ -59,179 +61,6 @@ def visible_along_axis(queries: int, keys: int, reach: int, kv_stride: int, devi
     low = torch.div(i - reach, kv_stride, rounding_mode="floor")
     high = torch.div(i + reach + 1, kv_stride, rounding_mode="floor")
     return (low <= a) & (a <= high)
-
-
-# Logits in memory at a time: on a CPU few enough for its caches and many enough to hide the cost of a call; on a GPU
-# enough to fill it.
-PIECE = {"cpu": 2**19, "cuda": 2**26}
-# Largest spread of E3 for which a weight that underflows is negligible: exp(-60) is far above float32's smallest.
-SAFE_RANGE = 60.0
-
-
-class Pieces:
-    """A batch x queries x (hk wk) map that is never held whole: cuts tensors along, and lends buffers for one piece."""
-
-    def __init__(self, columns: Tensor, rows: Tensor) -> None:
-        self.hk, self.wk = rows.shape[-1], columns.shape[-1]
-        batch, queries = columns.shape[:2]
-        limit = PIECE.get(columns.device.type, PIECE["cuda"])
-        self.step = max(1, min(queries, limit // (self.hk * self.wk)))
-        self.several = max(1, min(batch, limit // (queries * self.hk * self.wk)))
-        self.like = columns
-
-    def batches(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        return zip(*(t.split(self.several) for t in tensors), strict=True)
-
-    def queries(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        return zip(*(t.split(self.step, 1) for t in tensors), strict=True)
-
-    def buffer(self) -> Tensor:
-        return self.like.new_empty(self.several * self.step * self.hk * self.wk)
-
-    def view(self, buffer: Tensor, piece: Tensor) -> tuple[Tensor, Tensor]:
-        """The map of a piece in a buffer, twice: batch x queries x hk x wk, and batch x queries x keys."""
-        batch, queries = piece.shape[:2]
-        block = buffer[: batch * queries * self.hk * self.wk].view(batch, queries, self.hk, self.wk)
-        return block, block.flatten(2)
-
-
-def block_attention(q: Tensor, k: Tensor, v: Tensor, columns: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Softmax attention whose logits are rebuilt piece by piece.
-
-    logits[b, t, (i, j)] = q . k + columns[b, t, j] + rows[b, t, i]
-
-    Args: q: B x queries x d; k, v: B x (hk wk) x d; columns: B x queries x wk; rows: B x queries x hk. All contiguous.
-    Returns: output B x queries x d, and the logarithm of the softmax's denominator, B x queries x 1.
-    """
-    pieces, out, log_sum = Pieces(columns, rows), torch.empty_like(q), torch.empty_like(q[..., :1])
-    buffer, k_features = pieces.buffer(), k.transpose(1, 2).contiguous()
-    with torch.autocast(v.device.type, enabled=False):
-        for kf, v_b, *per_query in pieces.batches(k_features, v, q, columns, rows, out, log_sum):
-            for q_p, c, r, out_p, sum_p in pieces.queries(*per_query):
-                block, s = pieces.view(buffer, c)
-                torch.add(c.unsqueeze(-2), r.unsqueeze(-1), out=block)
-                s.baddbmm_(q_p, kf)
-                top = s.amax(-1, keepdim=True)
-                s.sub_(top).exp_()
-                total = s.sum(-1, keepdim=True)
-                torch.div(torch.bmm(s, v_b), total, out=out_p)
-                torch.add(total.log_(), top, out=sum_p)
-    return out, log_sum
-
-
-def block_attention_backward(
-    q: Tensor, k: Tensor, v: Tensor, columns: Tensor, rows: Tensor, out: Tensor, log_sum: Tensor, grad: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of ``block_attention``'s output in the order of its arguments."""
-    pieces = Pieces(columns, rows)
-    first, second = pieces.buffer(), pieces.buffer()
-    d_q, d_columns, d_rows = (torch.empty_like(t) for t in (q, columns, rows))
-    # Feature-major sums: their products run over whole rows of the map.
-    k_features = k.transpose(1, 2).contiguous()
-    d_k, d_v = torch.zeros_like(k_features), torch.zeros_like(k_features)
-    # d logits = p * (grad . v - grad . out): the second product is one more feature of the first.
-    grad_more = torch.cat((grad, -(grad * out).sum(-1, keepdim=True)), -1)
-    v_more = torch.cat((v, torch.ones_like(v[..., :1])), -1).transpose(1, 2).contiguous()
-    per_query = (q, grad, grad_more, columns, rows - log_sum, d_q, d_columns, d_rows)
-    with torch.autocast(v.device.type, enabled=False):
-        for k_b, kf, vf, d_k_b, d_v_b, *per_query_b in pieces.batches(k, k_features, v_more, d_k, d_v, *per_query):
-            for q_p, g, g_more, c, r, d_q_p, d_c, d_r in pieces.queries(*per_query_b):
-                block, p = pieces.view(first, c)
-                torch.add(c.unsqueeze(-2), r.unsqueeze(-1), out=block)
-                p.baddbmm_(q_p, kf).exp_()
-                d_v_b.baddbmm_(g.transpose(1, 2), p)
-                block, d_s = pieces.view(second, c)
-                torch.bmm(g_more, vf, out=d_s)
-                d_s.mul_(p)
-                torch.sum(block, -2, out=d_c)
-                torch.sum(block, -1, out=d_r)
-                torch.bmm(d_s, k_b, out=d_q_p)
-                d_k_b.baddbmm_(q_p.transpose(1, 2), d_s)
-    return d_q, d_k.transpose(1, 2).contiguous(), d_v.transpose(1, 2).contiguous(), d_columns, d_rows
-
-
-def product_average(v: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
-    """sum_ij rows[b, t, i] columns[b, t, j] v[b, (i, j)]: weights that are products need no map and no exponential.
-
-    Args as in ``block_attention``. Returns: B x queries x d.
-    """
-    pieces, out = Pieces(columns, rows), v.new_empty(*columns.shape[:2], v.shape[2])
-    buffer = pieces.buffer()
-    with torch.autocast(v.device.type, enabled=False):
-        for v_b, *per_query in pieces.batches(v, columns, rows, out):
-            for c, r, out_p in pieces.queries(*per_query):
-                block, p = pieces.view(buffer, c)
-                torch.mul(c.unsqueeze(-2), r.unsqueeze(-1), out=block)
-                torch.bmm(p, v_b, out=out_p)
-    return out
-
-
-def product_average_backward(v: Tensor, columns: Tensor, rows: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of ``product_average`` in the order of its arguments."""
-    pieces = Pieces(columns, rows)
-    d_columns, d_rows, buffer = torch.empty_like(columns), torch.empty_like(rows), pieces.buffer()
-    v_features = v.transpose(1, 2).contiguous()
-    d_v = torch.zeros_like(v_features)
-    with torch.autocast(v.device.type, enabled=False):
-        for vf, d_v_b, *per_query in pieces.batches(v_features, d_v, columns, rows, grad, d_columns, d_rows):
-            for c, r, g, d_c, d_r in pieces.queries(*per_query):
-                block, p = pieces.view(buffer, c)
-                torch.mul(c.unsqueeze(-2), r.unsqueeze(-1), out=block)
-                d_v_b.baddbmm_(g.transpose(1, 2), p)
-                torch.bmm(g, vf, out=p)
-                d_c.copy_((r.unsqueeze(-2) @ block).squeeze(-2))
-                d_r.copy_((block @ c.unsqueeze(-1)).squeeze(-1))
-    return d_v.transpose(1, 2).contiguous(), d_columns, d_rows
-
-
-def register(name: str, schema: str, kernel: Callable, shapes: Callable) -> Callable:
-    """Make a loop over pieces one operator, so that `torch.compile` sees a node and no loop."""
-    torch.library.define(f"convattn::{name}", schema)
-    torch.library.impl(f"convattn::{name}", "default", kernel)
-    torch.library.register_fake(f"convattn::{name}", shapes)
-    return getattr(torch.ops.convattn, name)
-
-
-def like(*tensors: Tensor) -> tuple[Tensor, ...]:
-    return tuple(torch.empty_like(t) for t in tensors)
-
-
-BLOCK_ATTENTION = register(
-    "block_attention",
-    "(Tensor q, Tensor k, Tensor v, Tensor columns, Tensor rows) -> (Tensor, Tensor)",
-    block_attention,
-    lambda q, k, v, columns, rows: (torch.empty_like(q), torch.empty_like(q[..., :1])),
-)
-BLOCK_ATTENTION_BACKWARD = register(
-    "block_attention_backward",
-    "(Tensor q, Tensor k, Tensor v, Tensor columns, Tensor rows, Tensor out, Tensor log_sum, Tensor grad)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-    block_attention_backward,
-    lambda q, k, v, columns, rows, out, log_sum, grad: like(q, k, v, columns, rows),
-)
-PRODUCT_AVERAGE = register(
-    "product_average",
-    "(Tensor v, Tensor columns, Tensor rows) -> Tensor",
-    product_average,
-    lambda v, columns, rows: v.new_empty(*columns.shape[:2], v.shape[2]),
-)
-PRODUCT_AVERAGE_BACKWARD = register(
-    "product_average_backward",
-    "(Tensor v, Tensor columns, Tensor rows, Tensor grad) -> (Tensor, Tensor, Tensor)",
-    product_average_backward,
-    lambda v, columns, rows, grad: like(v, columns, rows),
-)
-
-torch.library.register_autograd(
-    "convattn::block_attention",
-    lambda ctx, grad, _: BLOCK_ATTENTION_BACKWARD(*ctx.saved_tensors, grad.contiguous()),
-    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs, *output),
-)
-torch.library.register_autograd(
-    "convattn::product_average",
-    lambda ctx, grad: PRODUCT_AVERAGE_BACKWARD(*ctx.saved_tensors, grad.contiguous()),
-    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs),
-)
 
 
 class GeneralizedAttention(nn.Module):
@@ -465,7 +294,7 @@ class GeneralizedAttention(nn.Module):
         if self.e1:
             query = self.with_bias(query, self.appr_bias if self.e3 else None)
             q, k = (t.to(dtype).flatten(0, 1) for t in (query, key))
-            out, _ = BLOCK_ATTENTION(*(t.contiguous() for t in (q, k, v, columns, rows)))
+            out = factorised_attention(q, k, v, columns, rows)
         else:
             saliency = self.saliency(key).to(dtype).flatten(0, 1) if self.e3 else None
             out = self.product_attention(v, columns, rows, saliency)
@@ -480,19 +309,16 @@ class GeneralizedAttention(nn.Module):
     def product_attention(self, v: Tensor, columns: Tensor, rows: Tensor, saliency: Tensor | None) -> Tensor:
         """Without E1, weights are products: exp(column) exp(row) exp(saliency)."""
         if saliency is None:
-            return PRODUCT_AVERAGE(v.contiguous(), columns.softmax(-1), rows.softmax(-1))
+            return product_average(v, columns.softmax(-1), rows.softmax(-1))
         if torch.compiler.is_compiling() or self.spread(saliency) > SAFE_RANGE:
             # A product could be nothing in float32 where the sum of its logits is not: leave it to the softmax of sums.
-            feature = v.new_zeros(v.shape[2])
-            feature[0] = 1
-            q = feature.expand(*columns.shape[:2], -1)
-            k = saliency.unsqueeze(-1) * feature
-            return BLOCK_ATTENTION(*(t.contiguous() for t in (q, k, v, columns, rows)))[0]
+            one = v.new_ones(*columns.shape[:2], 1)
+            return factorised_attention(one, saliency.unsqueeze(-1), v, columns, rows)
         columns, rows = columns.softmax(-1), rows.softmax(-1)
         factor = (saliency - saliency.amax(-1, keepdim=True).detach()).exp()
         total = columns @ factor.unflatten(-1, (rows.shape[-1], -1)).transpose(1, 2)
         total = (total * rows).sum(-1, keepdim=True)
-        return PRODUCT_AVERAGE((v * factor.unsqueeze(-1)).contiguous(), columns, rows) / total
+        return product_average(v * factor.unsqueeze(-1), columns, rows) / total
 
     def pairs(self, queries: int, keys: int) -> int:
         """How many (query, key) pairs of one axis the range lets see each other."""

@@ -10,7 +10,8 @@ https://arxiv.org/abs/1904.05873
 
 The paper's form for translation could not be read. What is chosen here:
 - the code of the 2-D module on one axis: all P = C features, and no 1/sqrt(2), since there is one axis;
-- offsets are target index minus source index in encoder-decoder attention, as between positions of one sequence;
+- offsets are target position minus source position in encoder-decoder attention, as between positions of one sequence;
+  source positions are counted without padding, so that what a batch pads on the left moves no offset;
 - logits are divided by sqrt(d) (the vision module does not), so that 1000 is the attention of the Transformer;
 - `spatial_range` limits self-attention to a window as the 2-D module does; a padded query then reads itself at least;
 - no bias on q, k and v: a bias of q would be an E3 (against k) or an E4 (against r) in disguise, even where those
@@ -117,7 +118,8 @@ class GeneralizedAttention1d(nn.Module):
         else:
             k, v, first = self.memory_cache(incremental_state, memory, x.shape[0])
         q = self.split(self.q_proj(x)) if self.e1 or self.e2 else None
-        logits = self.logits(q, None if k is None else self.split(k), first, x.shape[0], v.shape[0])
+        positions = None if memory is None else key_positions(key_padding_mask)
+        logits = self.logits(q, None if k is None else self.split(k), first, x.shape[0], v.shape[0], positions)
         allowed = self.allowed(first, x.shape[0], v.shape[0], memory is None, key_padding_mask)
         y, weights = self.mix(logits, allowed, self.split(v), x.shape[0], need_weights)
         return self.out_proj(y), weights
@@ -168,8 +170,13 @@ class GeneralizedAttention1d(nn.Module):
                 name: t.index_select(1, new_order.to(t.device)) for name, t in cache.items()
             }
 
-    def logits(self, q: Tensor | None, k: Tensor | None, first: int, length: int, total: int) -> Tensor:
-        """Sum of the terms that are on, broadcastable to N x M x T x S; keys only where no term reads the query."""
+    def logits(
+        self, q: Tensor | None, k: Tensor | None, first: int, length: int, total: int, positions: Tensor | None
+    ) -> Tensor:
+        """Sum of the terms that are on, broadcastable to N x M x T x S; keys only where no term reads the query.
+
+        positions: N x S, those of the keys where they are not their indices.
+        """
         scale = self.head_dim**-0.5
         u = self.key_bias[:, None] if self.e3 else 0
         v = self.position_bias[:, None] if self.e4 else 0
@@ -180,7 +187,11 @@ class GeneralizedAttention1d(nn.Module):
             logits = u * scale @ k.transpose(2, 3)
         if self.e2 or self.e4:
             content = (q + v if self.e2 else v.unsqueeze(0)) * scale
-            logits = logits + self.position_logits(content, first, length, total)
+            by_position = self.position_logits(content, first, length, total)
+            if positions is not None:
+                index = positions[:, None, None].expand(-1, self.heads, length, -1)
+                by_position = by_position.expand(len(positions), -1, -1, -1).gather(3, index)
+            logits = logits + by_position
         return logits
 
     def position_logits(self, content: Tensor, first: int, length: int, total: int) -> Tensor:
@@ -261,6 +272,16 @@ class GeneralizedAttention1d(nn.Module):
         return batch * count + position
 
 
+def key_positions(padding: Tensor | None) -> Tensor | None:
+    """Place of each key among the real keys of its sentence, N x S, from `padding` (N x S, True where padded).
+
+    None where the index is the place, because nothing stands before the first real key. Of padded keys, any place.
+    """
+    if padding is None or not padding[:, 0].any():
+        return None
+    return ((~padding).cumsum(1) - 1).clamp_min(0)
+
+
 def generalized_attention_1d_reference(
     module: GeneralizedAttention1d, x: Tensor, memory: Tensor | None = None, key_padding_mask: Tensor | None = None
 ) -> Tensor:
@@ -275,17 +296,20 @@ def generalized_attention_1d_reference(
     if module.e1 or module.e3:
         k = module.split(k)
     if module.e2 or module.e4:
-        offsets = torch.arange(length, device=x.device)[:, None] - torch.arange(total, device=x.device)
+        source_position = torch.arange(total, device=x.device)[None]
+        if memory is not None and key_padding_mask is not None:
+            source_position = (~key_padding_mask).cumsum(1) - 1
+        offsets = torch.arange(length, device=x.device)[:, None] - source_position[:, None]  # 1 or N x T x S
         r = module.r_proj(axis_code(offsets, module.embed_dim).to(value.dtype))
         r = r.unflatten(-1, (module.heads, module.head_dim))
     if module.e1:
         logits = logits + torch.einsum("nmtd,nmsd->nmts", q, k)
     if module.e2:
-        logits = logits + torch.einsum("nmtd,tsmd->nmts", q, r)
+        logits = logits + torch.einsum("nmtd,ntsmd->nmts", q, r.expand(len(q), -1, -1, -1, -1))
     if module.e3:
         logits = logits + torch.einsum("md,nmsd->nms", module.key_bias, k).unsqueeze(2)
     if module.e4:
-        logits = logits + torch.einsum("md,tsmd->mts", module.position_bias, r)
+        logits = logits + torch.einsum("md,ntsmd->nmts", module.position_bias, r)
     logits = logits / math.sqrt(module.head_dim)
     offset = module.offsets(0, length, total)
     allowed = torch.ones(1, 1, length, total, dtype=torch.bool, device=x.device)

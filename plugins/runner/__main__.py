@@ -2,8 +2,9 @@
 
 METRICS is the run's declared output, results/runs/<scale>/<study>/<ablation>/<arm>/seed<k>/metrics.json; the path is
 the run's whole identity, what it does is looked up in `experiments/`. Training, evaluation and measuring happen in this
-one process, because importing the frameworks costs as much as a short training. A run that was killed goes on from its
-last checkpoint. `train.log` beside METRICS holds the output and the engine's own command.
+one process, because importing the frameworks costs as much as a short training. A run that was killed resumes from its
+last checkpoint. Beside METRICS: items.parquet (what was scored, item by item), spec.yaml, and train.log with the output
+and the engine's own command.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ import contextlib
 import errno
 import json
 import os
-import random
 import shlex
-import shutil
+import signal
 import sys
 import time
 import traceback
@@ -25,10 +25,11 @@ import yaml
 
 from plugins.runner import device, provenance, state
 from plugins.runner.engines import load_engine
-from plugins.suite import files
+from plugins.runner.seeding import seed_everything
+from plugins.suite import data, files, items, sources
 from plugins.suite.catalog import digest, resolve_metrics_path
 from plugins.suite.errors import UserError
-from plugins.suite.sources import ROOT, training_sources
+from plugins.suite.freshness import IDENTITY, SCHEMA
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,25 +41,39 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--spec", help="digest of the spec that the DAG scheduled; a mismatch is an error")
     args = parser.parse_args(argv)
     run_dir = Path(args.metrics).parent
+    command = ["python", "-m", "plugins.runner", args.metrics, "--data", args.data, "--device", args.device]
     try:
         spec = resolve_metrics_path(args.metrics)
         if args.spec and args.spec != digest(spec):
             raise UserError(f"{args.metrics}: experiments/ changed since this run was scheduled; start again")
-        with state.alone(run_dir):
-            return _guarded(spec, Path(args.data).parent, run_dir, args.device)
+        with state.alone(run_dir), _terminable():
+            return _guarded(spec, Path(args.data), run_dir, args.device, shlex.join(command))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def _guarded(spec: dict, data: Path, run_dir: Path, wanted: str) -> int:
+@contextlib.contextmanager
+def _terminable():
+    """Within it SIGTERM raises, so that a run that a scheduler ends leaves its `error.json` too."""
+
+    def stop(number, frame):
+        raise SystemExit("terminated")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _guarded(spec: dict, manifest: Path, run_dir: Path, wanted: str, command: str) -> int:
     """Runs, and turns whatever goes wrong into one line, a trace in the log and `error.json`."""
-    (run_dir / "error.json").unlink(missing_ok=True)
-    (run_dir / "metrics.json").unlink(missing_ok=True)
     with (run_dir / "train.log").open("a", buffering=1) as log:
         try:
+            state.drop_outdated(run_dir, spec)
             with device.take(wanted, spec["train"].get("gpus", 1)) as kind, _all_output_to(log):
-                metrics = _run(spec, data, run_dir, kind)
+                metrics = _run(spec, manifest, run_dir, kind, command)
                 files.write_json(run_dir / "metrics.json", metrics)
         except KeyboardInterrupt:
             state.record_failure(run_dir, "interrupted")
@@ -102,119 +117,112 @@ def _one_line(error: BaseException) -> str:
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 
-def _run(spec: dict, data: Path, run_dir: Path, kind: str) -> dict:
-    begin, started = time.perf_counter(), state.now()
-    commit, dirty = provenance.commit()
-    manifest = _manifest(data)
+def _run(spec: dict, manifest_path: Path, run_dir: Path, kind: str, command: str) -> dict:
+    """Trains, evaluates and measures; returns the content of metrics.json. UserError where the sources or the data
+    changed on the way: the numbers would name what did not make them."""
+    begin, started, folder = time.perf_counter(), state.now(), manifest_path.parent
+    commit, sources_before = provenance.commit(), provenance.source_hashes(spec)
+    recipe_dirty = provenance.is_dirty(commit, provenance.recipe_files(spec["study"]))
+    manifest = data.verify(manifest_path)
+    data.check_spec(manifest, spec["data"], manifest_path)
+    data_before = data.stamps(folder)
     (run_dir / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     engine = load_engine(spec)
-    _seed(spec["seed"], spec["threads"])
-    print(f"# {shlex.join(engine.command(spec, data, run_dir))}", flush=True)
-    _claim_checkpoints(spec, manifest["checksum"], run_dir)
-    walls = {}
+    seed_everything(spec["seed"], spec["threads"])
+    print(f"# {shlex.join(engine.command(spec, folder, run_dir))}", flush=True)
+    started_from = _pretraining(engine, spec)
+    state.claim(run_dir, _identity(spec, manifest, started_from))
 
-    def timed(name, call):
-        start = time.perf_counter()
-        result = call()
-        walls[name] = round(time.perf_counter() - start, 2)
-        return result
-
-    trained = timed("train", lambda: engine.train(spec, data, run_dir))
-    evaluated = timed("evaluate", lambda: engine.evaluate(spec, data, run_dir))
-    cost = timed("measure", lambda: _measure(engine, spec, data, kind))
-    total = time.perf_counter() - begin
-    walls["outside"] = round(total - sum(walls.values()), 2)
+    trained, train_s = _timed(engine.train, spec, folder, run_dir)
+    evaluated, evaluate_s = _timed(engine.evaluate, spec, folder, run_dir)
+    cost, measure_s = _timed(_measure, engine, spec, folder)
+    scored = _write_items(spec, evaluated, folder, run_dir)
+    data.check_unchanged(folder, data_before)
+    used = provenance.check_unchanged(spec, sources_before)
+    outside_s = time.perf_counter() - begin - train_s - evaluate_s - measure_s
     # An engine that knows counts the seconds of training before a restart too.
-    walls["train"] = round(trained.get("seconds", walls["train"]), 2)
-    walls["total"] = round(sum(walls.values()), 2)
-    identity = {key: spec[key] for key in ("scale", "study", "ablation", "arm", "seed", "task", "engine")}
-    return identity | {
-        "schema": 1,
+    walls = {"train": trained.get("seconds", train_s), "evaluate": evaluate_s, "measure": measure_s}
+    walls |= {"outside": outside_s, "total": sum(walls.values()) + outside_s}
+    return {
+        "schema": SCHEMA,
+        **{key: spec[key] for key in (*IDENTITY, "task", "engine")},
         "status": "done",
         "metrics": evaluated["metrics"],
         "primary": evaluated["primary"],
         "losses": trained["losses"] | evaluated.get("losses", {}),
         "details": evaluated.get("details", {}),
         "cost": cost,
-        "wall_s": walls,
+        "wall_s": {name: round(seconds, 2) for name, seconds in walls.items()},
         "settings": trained["settings"] | evaluated["settings"],
-        "data": {"name": manifest["name"], "checksum": manifest["checksum"]},
+        "items": scored,
+        "data": {key: manifest[key] for key in ("name", "checksum", "generator")},
+        **({"pretrained": started_from} if started_from else {}),
         "provenance": {
             "commit": commit,
-            "dirty": dirty,
-            "sources_sha256": provenance.digest_files(imported_sources()),
-            "sources": imported_sources(),
+            "dirty": recipe_dirty or provenance.is_dirty(commit, used),
+            "sources_sha256": sources.code_digest(sources.result_sources(spec)),
+            "sources": provenance.imported_sources(),
             "spec_sha256": digest(spec),
-            "versions": provenance.versions(),
-            "device": _device_name(kind),
-            "threads": spec["threads"],
+            **provenance.machine(kind, spec["threads"]),
             "started": started,
             "finished": state.now(),
+            "command": command,
         },
     }
 
 
-def _claim_checkpoints(spec: dict, data: str, run_dir: Path) -> None:
-    """Drops what another recipe, data, sources or pre-training left in this folder: nothing may go on from it."""
+def _timed(call, *args) -> tuple[dict, float]:
+    start = time.perf_counter()
+    return call(*args), time.perf_counter() - start
+
+
+def _identity(spec: dict, manifest: dict, started_from: dict | None) -> dict:
+    """What a checkpoint belongs to; one of another identity is of no use."""
     training = {key: value for key, value in spec.items() if key not in ("evaluate", "measure")}
     training["averaged_checkpoints"] = spec["evaluate"].get("averaged_checkpoints")
-    sources = provenance.digest_files(training_sources(spec))
-    identity = {"spec": digest(training), "data": data, "sources": sources, "torch": provenance.versions()["torch"]}
-    if "pretrained" in spec:
-        identity["pretrained"] = _digest_of_pretraining(Path(spec["pretrained"]))
-    stamp = run_dir / "identity.json"
-    if stamp.is_file() and json.loads(stamp.read_text()) != identity:
-        print("the recipe, data, sources or pre-training changed since the last checkpoint: training anew", flush=True)
-        shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
-        (run_dir / "curves.jsonl").unlink(missing_ok=True)
-    files.write_json(stamp, identity)
+    identity = {
+        "recipe": digest(training),
+        "data": manifest["checksum"],
+        "sources": sources.code_digest(sources.result_sources(spec)),
+        "versions": provenance.versions(provenance.TRAINING),
+    }
+    return identity | ({"pre-training": started_from["weights_sha256"]} if started_from else {})
 
 
-def _digest_of_pretraining(metrics: Path) -> str:
-    """What tells one training of the run that this one starts from from the next."""
-    if not metrics.is_file():
-        raise UserError(f"{metrics}: missing; this run starts from the weights of that one, so let it finish first")
-    return provenance.digest_files([str(metrics)])
+def _pretraining(engine, spec: dict) -> dict | None:
+    """Which weights this run starts from, and what is recorded of the run that made them; None for a fresh start."""
+    if "pretrained" not in spec:
+        return None
+    path = Path(spec["pretrained"])
+    if not path.is_file():
+        raise UserError(f"{path}: missing; this run starts from the weights of that one, so let it finish first")
+    value = files.read_json(path)
+    try:
+        record = {key: value[key] for key in ("schema", *IDENTITY, "data")}
+        record["provenance"] = {key: value["provenance"][key] for key in ("commit", "spec_sha256", "sources_sha256")}
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: lacks {error}; delete it and train that run again") from None
+    return record | {"weights_sha256": data.file_sha256(engine.last_checkpoint(path.parent))}
 
 
-def imported_sources() -> list[str]:
-    """The files of this project's `plugins` that this process has imported, relative to the repository."""
-    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    inside = {Path(file).resolve() for file in files if file}
-    return sorted(str(f.relative_to(ROOT)) for f in inside if f.is_relative_to(ROOT / "plugins") and f.suffix == ".py")
+def _measure(engine, spec: dict, folder: Path) -> dict:
+    """The `cost` part of metrics.json."""
+    from plugins.runner.measure import measure, one_example
+
+    size = one_example(spec["measure"])
+    model, forward, _ = engine.measured_model(spec | {"measure": size}, folder)
+    return {"macs_input": json.dumps(size)} | measure(model, forward)
 
 
-def _manifest(data: Path) -> dict:
-    from plugins.suite.data import verify
-
-    return verify(data / "manifest.json")
-
-
-def _measure(engine, spec: dict, data: Path, kind: str) -> dict:
-    from plugins.runner.measure import measure
-
-    model, forward, train_step = engine.measured_model(spec, data)
-    geometry = json.dumps(spec.get("measure", {}))
-    return {"macs_input": geometry} | measure(model, forward, train_step, kind)
-
-
-def _seed(seed: int, threads: int) -> None:
-    import numpy
-    import torch
-
-    torch.set_num_threads(threads)
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    random.seed(seed)
-    numpy.random.seed(seed)
-    torch.manual_seed(seed)
-
-
-def _device_name(kind: str) -> str:
-    if kind == "cpu":
-        return provenance.processor()
-    import torch
-
-    return torch.cuda.get_device_name()
+def _write_items(spec: dict, evaluated: dict, folder: Path, run_dir: Path) -> dict:
+    """Writes items.parquet and returns its record; RuntimeError where the metrics do not follow from the items."""
+    path = run_dir / items.NAME
+    record = items.write(path, evaluated["items"])
+    annotations = folder / "annotations" / f"{evaluated['settings']['split']}.json"
+    problem = items.disagreement(spec["task"], evaluated["metrics"], items.read(path), annotations)
+    if problem:
+        raise RuntimeError(f"{path}: {problem}")
+    return record
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import json
 import sys
 
 from plugins.runner.engines import load_engine
-from plugins.runner.measure import count_macs, count_parameters, omit_attention_products
+from plugins.runner.measure import count_macs, count_parameters, omit_attention_products, one_example
 from plugins.suite.catalog import arm_specs, model_specs, studies
 from plugins.suite.errors import UserError
 
@@ -48,9 +48,9 @@ def study_costs(study: str, scale: str) -> list[dict]:
 
 
 def cost(spec: dict, entry: dict | None = None) -> dict:
-    """Parameters and multiply-adds of a resolved model; without what `entry` says that its print leaves out."""
-    engine = load_engine(spec)
-    model, forward = engine.cost_model(spec)
+    """Parameters and multiply-adds of one example; without what `entry` says that the published count leaves out."""
+    spec = spec | {"measure": one_example(spec["measure"])}
+    model, forward = load_engine(spec).cost_model(spec)
     leaves_out = (entry or {}).get("leaves_out", [])
     with omit_attention_products(model) if "attention_products" in leaves_out else contextlib.nullcontext():
         macs = count_macs(model.eval(), forward)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -45,27 +46,64 @@ def take(wanted: str, count: int = 1):
 
 @contextlib.contextmanager
 def _lock(devices: list[str], count: int):
-    """Waits until `count` of the devices are free together; it never holds fewer, or two runs could wait for ever."""
+    """Waits until `count` of the devices are free together; it never holds fewer, or two runs could wait for ever.
+
+    One line says that it waits, for what, and whose lock it is: anybody on the machine may hold one.
+    """
+    announced = False
     while True:
         with contextlib.ExitStack() as stack:
-            held: list[str] = []
+            held = []
             for device in devices:
                 if len(held) < count and _free(device, stack):
                     held.append(device)
             if len(held) == count:
                 yield held
                 return
+        if not announced:
+            busy = ", ".join(f"{device} ({_owner(device)})" for device in devices if device not in held)
+            print(
+                f"waiting for {count} GPU(s): the locks of {busy} in {tempfile.gettempdir()} are held; "
+                "end those runs, or set CUDA_VISIBLE_DEVICES to other devices",
+                file=sys.stderr,
+                flush=True,
+            )
+            announced = True
         time.sleep(5)
 
 
+def lock_file(device: str) -> Path:
+    """The lock of a device, one for all users of the machine."""
+    return Path(tempfile.gettempdir()) / f"convattn-gpu-{device.replace('/', '-')}.lock"
+
+
+def _owner(device: str) -> str:
+    """Whose process made the lock's file."""
+    try:
+        return f"made by {lock_file(device).owner()}"
+    except (KeyError, OSError):
+        return "made by an unknown user"
+
+
 def _free(device: str, stack: contextlib.ExitStack) -> bool:
-    """Whether the device could be locked; it is until `stack` ends."""
-    folder = Path(tempfile.gettempdir())
-    handle = (folder / f"convattn-gpu-{device.replace('/', '-')}.{os.getuid()}.lock").open("a")
+    """Whether the device could be locked; it is until `stack` ends.
+
+    The file may be another user's: it is opened for reading, which a lock needs no more than, and no link is followed.
+    """
+    path = lock_file(device)
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except PermissionError:
+        # In a shared folder the kernel may refuse O_CREAT on another user's file even where it exists.
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be opened as the lock of GPU {device} ({error.strerror}); remove it"
+        ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        handle.close()
+        os.close(handle)
         return False
-    stack.enter_context(handle)
+    stack.callback(os.close, handle)
     return True

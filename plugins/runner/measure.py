@@ -1,18 +1,14 @@
-"""What a model costs: parameters, multiply-adds, latency and peak memory of inference and of a training step.
+"""What a model costs: parameters and multiply-adds, and the memory that a call needs.
 
 Multiply-adds are torch's FlopCounterMode halved (matrix products, convolutions, attention products). Modules with a
 `macs(*inputs)` method, our operators, speak for themselves: their number is that of the published algorithm, however
 our fast form computes it. Left out: element-wise work, softmax, normalisation, pooling, embeddings, interpolation.
-Latency is the median of several calls in the run's own process; other runs may share the machine, so the load average
-goes along. Use `benchmarks/` for claims of speed.
+Time is measured by `plugins.runner.timing`, alone on the machine.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -114,23 +110,6 @@ def count_macs(model: nn.Module, forward: Callable[[], object]) -> int:
     return counter.get_total_flops() // 2 + spoken.correction
 
 
-def _synchronize(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def _milliseconds(call: Callable[[], object], device: str, repeats: int) -> float:
-    call()
-    times = []
-    for _ in range(repeats):
-        _synchronize(device)
-        start = time.perf_counter()
-        call()
-        _synchronize(device)
-        times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times)
-
-
 def peak_megabytes(call: Callable[[], object], device: str) -> float:
     """Most memory that one call holds at once above what was held before it, in MB (10^6 bytes).
 
@@ -153,32 +132,17 @@ def peak_megabytes(call: Callable[[], object], device: str) -> float:
     return peak / 1e6
 
 
-def measure(
-    model: nn.Module, forward: Callable[[], object], train_step: Callable[[], object], device: str, repeats: int = 5
-) -> dict:
-    """The `cost` part of metrics.json. `forward` is one inference, `train_step` one forward and backward."""
+def one_example(size: dict) -> dict:
+    """The `measure` section of a recipe for a batch of one, so that no batch size enters a cost."""
+    return size | ({"batch": 1} if "batch" in size else {})
 
-    def infer() -> None:
-        with torch.inference_mode():
-            forward()
 
-    def step() -> None:
-        model.zero_grad(set_to_none=True)
-        train_step()
-
+def measure(model: nn.Module, forward: Callable[[], object]) -> dict:
+    """The `cost` part of metrics.json. `forward` is one inference."""
     model.eval()
-    cost = {
+    return {
         "params": count_parameters(model),
         "macs": count_macs(model, forward),
         "macs_counter": COUNTER,
         "macs_leaves_out": LEAVES_OUT,
-        "latency_ms": round(_milliseconds(infer, device, repeats), 3),
-        "inference_peak_mb": round(peak_megabytes(infer, device), 3),
     }
-    model.train()
-    cost |= {
-        "train_step_ms": round(_milliseconds(step, device, repeats), 3),
-        "train_peak_mb": round(peak_megabytes(step, device), 3),
-        "load_average": round(os.getloadavg()[0], 2),
-    }
-    return cost

@@ -1,85 +1,39 @@
 """From the files of `experiments/` to the runs of the suite.
 
 A run is (scale, study, ablation, arm, seed). What it does follows from that identity alone: the base recipe
-`experiments/<study>/configs/<task>-<scale>.yaml`, with the arm's `set` merged into its `model`. The Snakefile lists
-the runs with `runs_table`, the runner resolves one of them again with `resolve`; both read the same files.
-Every fault of a file is one line: the file, the key, the rule, the nearest valid spelling.
+`experiments/<study>/configs/<recipe>-<scale>.yaml`, with the arm's `set` merged into its `model` and every default
+filled in. The Snakefile lists the runs with `runs_table`, the runner resolves one of them again with `resolve`; both
+read the same files, each once a process. Every fault of a file is one line: the file, the key, the rule, the nearest
+valid spelling. What the files may say stands in plugins/suite/schema.py and docs/experiments.md.
 """
 
 from __future__ import annotations
 
+import ast
 import copy
 import fnmatch
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jsonschema import Draft202012Validator
-
+from plugins.suite import schema
 from plugins.suite.errors import UserError
 from plugins.suite.files import nearest, read_yaml
+from plugins.suite.options import ARM_OPTIONS
+from plugins.suite.schema import Ablation, Arm, Study
+from plugins.suite.typed import parse
 
 EXPERIMENTS = Path("experiments")
-FACTOR = re.compile(r"x[0-9]+(\.[0-9]+)?")
-SCHEMAS = Path("workflow/schemas")
-
-
-@lru_cache
-def _validator(name: str) -> Draft202012Validator:
-    model = yaml.safe_load((SCHEMAS / "model.schema.yaml").read_text())
-    schema = yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text())
-    # Every schema that speaks of operators says `model: {$ref: "#/$defs/model"}`; the words are defined once.
-    schema.setdefault("$defs", {}).update(model=model, **model.pop("$defs"))
-    return Draft202012Validator(schema)
-
-
-def _message(error) -> str:
-    where = ".".join(str(part) for part in error.absolute_path)
-    prefix = f"{where}: " if where else ""
-    if error.validator == "additionalProperties":
-        known = list(error.schema.get("properties", {}))
-        unknown = next(key for key in error.instance if key not in known)
-        return f"{prefix}unknown key '{unknown}'{nearest(str(unknown), known)}"
-    if error.validator == "required":
-        missing = next(key for key in error.validator_value if key not in error.instance)
-        return f"{prefix}key '{missing}' is missing"
-    if error.validator == "enum":
-        known = [str(value) for value in error.validator_value]
-        return f"{prefix}{error.instance!r} is not allowed{nearest(str(error.instance), known)}"
-    rule = error.schema.get("description") or error.schema.get("title")
-    if error.validator in ("pattern", "type", "anyOf", "oneOf") and rule:
-        return f"{prefix}{error.instance!r} does not fit; it must be {rule}"
-    return f"{prefix}{error.message}"
-
-
-def validate(content: dict, schema: str, source: Path) -> None:
-    """Raises UserError, one line, for the first fault of `content` against workflow/schemas/<schema>.schema.yaml."""
-    errors = sorted(_validator(schema).iter_errors(content), key=lambda e: [str(p) for p in e.absolute_path])
-    if errors:
-        raise UserError(f"{source}: {_message(errors[0])}")
-
-
-def merge(base: dict, change: dict) -> dict:
-    """`base` with `change` laid over it: mappings key by key, "x2" as twice the base's number, all else replaced."""
-    merged = copy.deepcopy(base)
-    for key, value in change.items():
-        if isinstance(value, dict) and isinstance(merged.get(key), dict):
-            merged[key] = merge(merged[key], value)
-        elif isinstance(value, str) and FACTOR.fullmatch(value) and isinstance(merged.get(key), int):
-            merged[key] = round(merged[key] * float(value[1:]))
-        else:
-            merged[key] = copy.deepcopy(value)
-    return merged
-
-
-def slug(arm: str) -> str:
-    """The arm's name as a folder: `w/o` becomes `w-o`."""
-    return arm.replace("/", "-")
+DATASETS = Path(__file__).resolve().parents[1] / "datasets"
+FACTOR = re.compile(r"x[0-9]+(\.[0-9]+)?", re.ASCII)
+NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+# The keys of a resolved run before its recipe's.
+IDENTITY = ("scale", "study", "ablation", "arm", "seed", "task")
 
 
 @dataclass(frozen=True)
@@ -104,96 +58,282 @@ class Run:
         return f"{self.folder}/metrics.json"
 
 
+def slug(arm: str) -> str:
+    """The arm's name as a folder: `w/o` becomes `w-o`."""
+    return arm.replace("/", "-")
+
+
+def forget() -> None:
+    """Drops what was read: the next look reads the files again."""
+    for cached in (_content, _study, _ablations, _recipe, _resolved, _dataset_defaults):
+        cached.cache_clear()
+
+
+@cache
+def _content(path: Path) -> dict:
+    """A YAML file, read once a process; nobody may change what is returned. `path` is absolute: see `_read`."""
+    return read_yaml(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _read(path: Path) -> dict:
+    return _content(path.absolute())
+
+
+def merge(base: dict, change: dict) -> dict:
+    """`base` with `change` laid over it: mappings key by key, "x2" as twice the base's number, all else replaced."""
+    merged = copy.deepcopy(base)
+    for key, value in change.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = merge(merged[key], value)
+        elif isinstance(value, str) and FACTOR.fullmatch(value) and isinstance(merged.get(key), int):
+            merged[key] = round(merged[key] * float(value[1:]))
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+##### studies and ablations #####
+
+
 def studies() -> list[str]:
-    """Every study: a folder of `experiments/` with ablations."""
-    return sorted(path.parent.name for path in EXPERIMENTS.glob("*/ablations"))
+    """Every study: a folder of `experiments/` with ablations. UserError for one whose name is none."""
+    names = sorted(path.parent.name for path in EXPERIMENTS.glob("*/ablations"))
+    for name in names:
+        _check_name(EXPERIMENTS / name, name)
+    return names
 
 
-@lru_cache
-def _ablations(study: str) -> dict[str, dict]:
+def study(name: str) -> Study:
+    """What a study says of itself in study.yaml."""
+    _check_study(name)
+    return _study(EXPERIMENTS.absolute(), name)
+
+
+# The caches' first argument tells one folder of studies from another; files are named by their relative paths.
+@cache
+def _study(_root: Path, name: str) -> Study:
+    path = EXPERIMENTS / name / "study.yaml"
+    return parse(Study, _read(path), path)
+
+
+def ablations(study: str) -> dict[str, Ablation]:
+    """The checked ablations of a study by name, in the order of their names, `like` carried out.
+
+    Each arm's `set` is in the types of its task's options. UserError for the first fault of any of them.
+    """
+    _check_study(study)
+    return _ablations(EXPERIMENTS.absolute(), study)
+
+
+def _check_study(study: str) -> None:
+    """UserError unless there is such a study."""
+    if not NAME.fullmatch(study) or not (EXPERIMENTS / study / "ablations").is_dir():
+        raise UserError(f"{EXPERIMENTS}: no study {study!r}{nearest(study, studies())}")
+
+
+def _check_name(path: Path, name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise UserError(f"{str(path)!r}: must be named in at most 64 small letters, digits and _, a letter first")
+
+
+@cache
+def _ablations(_root: Path, study: str) -> dict[str, Ablation]:
     folder = EXPERIMENTS / study / "ablations"
-    if not folder.is_dir():
-        raise UserError(f"experiments: no study '{study}'{nearest(study, studies())}")
-    found = {}
-    for path in sorted(folder.glob("*.yaml")):
-        content = read_yaml(path)
-        validate(content, "ablation", path)
-        _check_arms(content, path)
-        found[path.stem] = content
-    if not found:
+    paths = {path.stem: path for path in sorted(folder.glob("*.yaml")) if not path.name.startswith(".")}
+    if not paths:
         raise UserError(f"{folder}: holds no ablation file (*.yaml)")
-    for name, content in found.items():
-        for arm, body in content["arms"].items():
-            _home(found, name, arm, body, folder / f"{name}.yaml")
-            _pretraining(found, name, arm, body, folder / f"{name}.yaml")
-    return found
+    contents: dict[str, dict] = {}
+    for name, path in paths.items():
+        _check_name(path, name)
+        contents[name] = _read(path)
+    checked: dict[str, Ablation] = {}
+    # Those that others are like go first, so that a fault is told of the file that has it.
+    for name in sorted(paths, key=lambda name: len(_likes(contents, name, paths[name]))):
+        checked[name] = _ablation(_with_like(contents, name, paths[name]), paths[name])
+    checked = {name: checked[name] for name in paths}
+    for name, ablation in checked.items():
+        for arm in ablation.arms:
+            _home(checked, name, arm, paths[name])
+            _pretraining(checked, name, arm, paths[name])
+    return checked
 
 
-def _check_arms(content: dict, path: Path) -> None:
-    arms = content["arms"]
+def _likes(contents: dict[str, dict], name: str, path: Path) -> list[str]:
+    """The ablations that an ablation is `like`, one behind the other."""
+    chain = [name]
+    while "like" in contents[chain[-1]]:
+        here = path.with_name(f"{chain[-1]}.yaml")
+        chain.append(_known_like(contents[chain[-1]]["like"], contents, chain, here))
+    return chain[1:]
+
+
+def _with_like(contents: dict[str, dict], name: str, path: Path) -> dict:
+    """The content of an ablation file laid over that of the ablation it is `like`, if it is like one."""
+    content = contents[name]
+    if "like" not in content:
+        if "every_arm" in content:
+            raise UserError(f"{path}: every_arm: goes with `like` alone; put it into the arms")
+        return content
+    base = _with_like(contents, content["like"], path.with_name(f"{content['like']}.yaml"))
+    kept = {key: value for key, value in (base | content).items() if value is not None and key not in PARTS}
+    return kept | {"arms": _arms_like(base.get("arms"), content, path)}
+
+
+# The keys of an ablation file with `like` that do not simply take the place of the other's.
+PARTS = ("like", "every_arm", "arms")
+
+
+def _known_like(like: Any, known: Iterable[str], chain: Iterable[str], path: Path) -> str:
+    if not isinstance(like, str) or like not in known:
+        raise UserError(f"{path}: like: there is no {like!r}{nearest(like, known)}")
+    if like in chain:
+        raise UserError(f"{path}: like: {' -> '.join([*chain, like])} goes in a circle")
+    return like
+
+
+def _arms_like(base: Any, content: dict, path: Path) -> dict:
+    """The arms of an ablation that is `like` another: those of the other, `every_arm` over them, its own over both."""
+    every = parse(schema.EveryArm, content.get("every_arm", {}), path, ("every_arm",))
+    arms = copy.deepcopy(base) if isinstance(base, dict) else {}
+    for body in arms.values():
+        if isinstance(body, dict) and isinstance(body.get("set"), dict):
+            body["set"] = merge(body["set"], every.set or {})
+            body["priority"] = every.priority or body.get("priority")
+    changes = content.get("arms", {})
+    if not isinstance(changes, dict):
+        raise UserError(f"{path}: arms: must be a mapping of keys, is {type(changes).__name__}")
+    for arm, change in changes.items():
+        if change is None:
+            if arm not in arms:
+                raise UserError(f"{path}: arms.{arm}: null drops an arm, but there is none{nearest(arm, arms)}")
+            del arms[arm]
+        else:
+            arms[arm] = _arm_like(arms.get(arm, {}), change)
+    return arms
+
+
+def _arm_like(body: Any, change: Any) -> Any:
+    """An arm with a change laid over it: `set` key by key; an arm that shares runs has no `set`, and the reverse."""
+    if not isinstance(body, dict) or not isinstance(change, dict):
+        return change
+    ends = {"same_as": ("set", "priority", "pretrained"), "set": ("same_as",)}
+    gone = {key for cause, keys in ends.items() if cause in change for key in keys}
+    return merge({key: value for key, value in body.items() if key not in gone}, change)
+
+
+def _ablation(content: dict, path: Path) -> Ablation:
+    ablation = parse(Ablation, content, path)
     for key in ("baseline", "recommended"):
-        arm = content.get(key)
-        if arm is not None and arm not in arms:
-            raise UserError(f"{path}: {key} '{arm}' is not an arm{nearest(arm, [*arms])}")
+        arm = getattr(ablation, key)
+        if arm is not None and arm not in ablation.arms:
+            raise UserError(f"{path}: {key}: '{arm}' is not an arm{nearest(arm, ablation.arms)}")
     folders: dict[str, str] = {}
-    for arm in arms:
+    for arm, body in ablation.arms.items():
         other = folders.setdefault(slug(arm), arm)
         if other != arm:
             raise UserError(f"{path}: arms '{other}' and '{arm}' would share the folder '{slug(arm)}'; rename one")
+        if body.set is not None:
+            body.set = _checked_set(ablation.task, body.set, path, ("arms", arm, "set"))
+    return ablation
 
 
-def _home(found: dict[str, dict], ablation: str, arm: str, body: dict, path: Path) -> tuple[str, str]:
-    target = body.get("same_as")
+def _checked_set(task: str, options: dict, path: Path, at: tuple[str, ...]) -> dict:
+    """Options in the types of their task; UserError that names the task of an option that belongs to another one."""
+    for key in options:
+        tasks = [name for name, known in ARM_OPTIONS.items() if key in known.model_fields]
+        if tasks and task not in tasks:
+            where = ".".join(at)
+            raise UserError(f"{path}: {where}: '{key}' is an option of {', '.join(tasks)}, not of {task}; leave it out")
+    return parse(ARM_OPTIONS[task], options, path, at).model_dump(exclude_unset=True)
+
+
+def _home(known: dict[str, Ablation], ablation: str, arm: str, path: Path) -> tuple[str, str]:
+    """(ablation, arm) whose folder holds an arm's runs."""
+    target = known[ablation].arms[arm].same_as
     if target is None:
         return ablation, arm
     where = f"{path}: arms.{arm}.same_as"
-    name, other = _named(found, target, where)
-    if recipe_name(found[name]) != recipe_name(found[ablation]):
-        raise UserError(f"{where}: '{target}' has the recipe '{recipe_name(found[name])}', this has another")
+    name, other = _named(known, target, where)
+    if known[name].recipe_name != known[ablation].recipe_name:
+        raise UserError(f"{where}: '{target}' has the recipe '{known[name].recipe_name}', this has another")
     return name, other
 
 
-def _named(found: dict[str, dict], target: str, where: str) -> tuple[str, str]:
+def _named(known: dict[str, Ablation], target: str, where: str) -> tuple[str, str]:
     """(ablation, arm) of `target`, <ablation>/<arm>; UserError, with `where`, unless it is an arm with a `set`."""
     name, _, other = target.partition("/")
-    if name not in found or other not in found[name]["arms"]:
-        known = [f"{n}/{a}" for n, c in found.items() for a in c["arms"]]
-        raise UserError(f"{where}: no arm '{target}'{nearest(target, known)}")
-    if "same_as" in found[name]["arms"][other]:
+    if name not in known or other not in known[name].arms:
+        arms = [f"{ablation}/{arm}" for ablation, content in known.items() for arm in content.arms]
+        raise UserError(f"{where}: no arm '{target}'{nearest(target, arms)}")
+    if known[name].arms[other].same_as is not None:
         raise UserError(f"{where}: '{target}' is itself a same_as; name the arm that has a `set`")
     return name, other
 
 
-def _pretraining(found: dict[str, dict], ablation: str, arm: str, body: dict, path: Path) -> tuple[str, str] | None:
+def _pretraining(known: dict[str, Ablation], ablation: str, arm: str, path: Path) -> tuple[str, str] | None:
     """(ablation, arm) from whose weights an arm starts (`pretrained`); None for one that starts from scratch."""
-    target = body.get("pretrained")
+    target = known[ablation].arms[arm].pretrained
     if target is None:
         return None
     where = f"{path}: arms.{arm}.pretrained"
-    name, other = _named(found, target, where)
-    if "pretrained" in found[name]["arms"][other]:
+    name, other = _named(known, target, where)
+    if known[name].arms[other].pretrained is not None:
         raise UserError(f"{where}: '{target}' is itself pretrained; name an arm that starts from scratch")
-    for task in (found[ablation]["task"], found[name]["task"]):
+    for task in (known[ablation].task, known[name].task):
         if task != "classification":
             raise UserError(f"{where}: '{target}': the task is {task}; only classification starts from another run")
     return name, other
 
 
-def _wanted(ablation: str, arm: str, priority: str, arms: str | list[str]) -> bool:
-    """Whether a configuration's `arms` asks for an arm: core, all, or patterns of <arm> or <ablation>/<arm>."""
-    if isinstance(arms, str):
-        return arms == "all" or priority == "core"
-    names = (arm, f"{ablation}/{arm}")
-    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in arms)
+def home(study: str, ablation: str, arm: str) -> tuple[str, str]:
+    """(ablation, arm) whose folder holds an arm's runs: itself, or what its `same_as` names."""
+    return _home(ablations(study), ablation, arm, _ablation_file(study, ablation))
 
 
-def _priority(found: dict[str, dict], home: tuple[str, str], body: dict) -> str:
-    return body.get("priority") or found[home[0]]["arms"][home[1]].get("priority", "extra")
+def _ablation_file(study: str, ablation: str) -> Path:
+    return EXPERIMENTS / study / "ablations" / f"{ablation}.yaml"
+
+
+##### runs #####
+
+
+def runs_table(config: dict) -> list[Run]:
+    """The runs that a configuration asks for, in the order of the files. Raises UserError on any fault of a file."""
+    settings = configuration(config)
+    table = []
+    for study in settings.studies:
+        known = ablations(study)
+        for name, ablation in known.items():
+            if not ablation.runs_at(settings.scale):
+                continue
+            recipe(study, ablation.recipe_name, settings.scale)
+            path = _ablation_file(study, name)
+            for arm, body in ablation.arms.items():
+                place = _home(known, name, arm, path)
+                if _wanted(name, arm, _priority(known, place, body), settings.arms):
+                    resolve(settings.scale, study, *place, settings.seeds[0])  # for its faults
+                    label = body.label or arm
+                    table += [Run(settings.scale, study, name, arm, s, label, place) for s in settings.seeds]
+    _check_patterns(settings)
+    if not table:
+        raise UserError(
+            f"configuration: arms {settings.arms!r} selects no arm of {', '.join(settings.studies)} at {settings.scale}"
+        )
+    return table
+
+
+def configuration(config: Mapping) -> schema.Configuration:
+    """The checked configuration, as the command line gives it too: numbers, true and false may come as text there."""
+    content = dict(config)
+    if isinstance(content.get("seeds"), list):
+        content["seeds"] = [_number(seed) for seed in content["seeds"]]
+    content["fetch"] = flag(content.get("fetch", False))
+    return parse(schema.Configuration, content, "configuration")
 
 
 def _number(seed: Any) -> Any:
     """snakemake reads the list of --config 'seeds=[1,2]' as text."""
-    return int(seed) if isinstance(seed, str) and seed.isdecimal() else seed
+    return int(seed) if isinstance(seed, str) and re.fullmatch("[0-9]{1,10}", seed, re.ASCII) else seed
 
 
 def flag(value: Any) -> Any:
@@ -201,56 +341,100 @@ def flag(value: Any) -> Any:
     return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
 
 
-def runs_table(config: dict) -> list[Run]:
-    """The runs that a configuration asks for, in the order of the files. Raises UserError on any fault of a file."""
-    config = config | {"seeds": [_number(seed) for seed in config.get("seeds") or []]}
-    config["fetch"] = flag(config.get("fetch", False))
-    validate(config, "config", Path("configuration"))
-    table = []
-    for study in config["studies"]:
-        found = _ablations(study)
-        for name, content in found.items():
-            if not _at_scale(content, config["scale"]):
-                continue
-            recipe(study, recipe_name(content), config["scale"])
-            path = EXPERIMENTS / study / "ablations" / f"{name}.yaml"
-            for arm, body in content["arms"].items():
-                home = _home(found, name, arm, body, path)
-                if _wanted(name, arm, _priority(found, home, body), config["arms"]):
-                    label = body.get("label", arm)
-                    table += [Run(config["scale"], study, name, arm, s, label, home) for s in config["seeds"]]
-    if not table:
-        raise UserError(f"configuration: arms {config['arms']!r} selects no arm of {', '.join(config['studies'])}")
-    return table
+def _wanted(ablation: str, arm: str, priority: str, arms: str | list[str]) -> bool:
+    """Whether a configuration's `arms` asks for an arm: core, all, or patterns of <arm> or <ablation>/<arm>."""
+    if isinstance(arms, str):
+        return arms == "all" or priority == "core"
+    return any(_matches(pattern, ablation, arm) for pattern in arms)
 
 
-def recipe_name(ablation: dict) -> str:
-    """The recipe of an ablation's runs: named after its task unless it says otherwise (another language pair)."""
-    return ablation.get("recipe", ablation["task"])
+def _matches(pattern: str, ablation: str, arm: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for name in (arm, f"{ablation}/{arm}"))
 
 
-def _at_scale(ablation: dict, scale: str) -> bool:
-    return scale in ablation.get("scales", [scale])
+def _check_patterns(settings: schema.Configuration) -> None:
+    """UserError for a pattern that fits no arm of any study; those of studies that a call leaves out are fine."""
+    if isinstance(settings.arms, str):
+        return
+    left = list(settings.arms)
+    names: list[str] = []
+    for study in [*settings.studies, *(name for name in studies() if name not in settings.studies)]:
+        if not left:
+            return
+        for name, ablation in ablations(study).items():
+            left = [pattern for pattern in left if not any(_matches(pattern, name, arm) for arm in ablation.arms)]
+            names += [*ablation.arms, *(f"{name}/{arm}" for arm in ablation.arms)]
+    if left:
+        known = names if len(names) < 30 else []
+        close = nearest(left[0], names)
+        raise UserError(f"configuration: arms: '{left[0]}' fits no arm{close if known or 'mean' in close else ''}")
 
 
-def has_recipe(study: str, ablation: dict, scale: str) -> bool:
+def _priority(known: dict[str, Ablation], place: tuple[str, str], body: Arm) -> str:
+    return body.priority or known[place[0]].arms[place[1]].priority or "extra"
+
+
+##### recipes #####
+
+
+def has_recipe(study: str, ablation: Ablation, scale: str) -> bool:
     """Whether the ablation is meant for that scale and its recipe exists there."""
-    path = EXPERIMENTS / study / "configs" / f"{recipe_name(ablation)}-{scale}.yaml"
-    return _at_scale(ablation, scale) and path.is_file()
+    return ablation.runs_at(scale) and _recipe_file(study, f"{ablation.recipe_name}-{scale}").is_file()
 
 
-@lru_cache
-def recipe(study: str, task: str, scale: str) -> dict:
-    """The checked base recipe of a study's task at a scale."""
-    path = EXPERIMENTS / study / "configs" / f"{task}-{scale}.yaml"
+def recipe(study: str, name: str, scale: str) -> dict:
+    """The checked base recipe of a study at a scale, `like` carried out, as it stands there: without defaults."""
+    path = _recipe_file(study, f"{name}-{scale}")
     if not path.is_file():
-        have = sorted(p.stem.removeprefix(f"{task}-") for p in path.parent.glob(f"{task}-*.yaml"))
+        have = sorted(p.stem.removeprefix(f"{name}-") for p in path.parent.glob(f"{name}-*.yaml"))
         raise UserError(
             f"{path}: study '{study}' has no recipe for scale '{scale}' (it has: {', '.join(have) or 'none'})"
         )
-    content = read_yaml(path)
-    validate(content, "recipe", path)
+    return copy.deepcopy(_recipe(EXPERIMENTS.absolute(), study, f"{name}-{scale}"))
+
+
+def recipes(study: str, scale: str) -> dict[str, dict]:
+    """All recipes of a study at a scale, by file."""
+    paths = sorted((EXPERIMENTS / study / "configs").glob(f"*-{scale}.yaml"))
+    return {str(path): copy.deepcopy(_recipe(EXPERIMENTS.absolute(), study, path.stem)) for path in paths}
+
+
+def _recipe_file(study: str, stem: str) -> Path:
+    return EXPERIMENTS / study / "configs" / f"{stem}.yaml"
+
+
+@cache
+def _recipe(_root: Path, study: str, stem: str, chain: tuple[str, ...] = ()) -> dict:
+    path = _recipe_file(study, stem)
+    content = _recipe_content(study, stem, chain)
+    engine = content.get("engine")
+    if not isinstance(engine, str) or engine not in schema.RECIPES:
+        parse(schema.Recipe, {key: content[key] for key in schema.Recipe.model_fields if key in content}, path)
+    parse(schema.RECIPES[engine], content, path)
+    _check_data(content["data"], path)
+    config = content["train"].get("config")
+    if config and not (path.parent / config).is_file():
+        have = [entry.name for entry in path.parent.glob("*.py")]
+        raise UserError(f"{path}: train.config: there is no {path.parent / config}{nearest(config, have)}")
     return content
+
+
+def _recipe_content(study: str, stem: str, chain: tuple[str, ...]) -> dict:
+    """A recipe's file laid over the recipe that it is `like`: mappings key by key, `data` whole."""
+    path = _recipe_file(study, stem)
+    content = _read(path)
+    if "like" not in content:
+        return content
+    like = parse(schema.RecipeLike, {"like": content["like"]}, path).like
+    other, _, name = like.rpartition("/")
+    other = other or study
+    chain = (*chain, f"{study}/{stem}")
+    have = {f"{other}/{entry.stem}" for entry in (EXPERIMENTS / other / "configs").glob("*.yaml")}
+    _known_like(f"{other}/{name}", have, chain, path)
+    base = dict(_recipe(EXPERIMENTS.absolute(), other, name, chain))
+    if "data" in content:
+        del base["data"]
+    return merge(base, {key: value for key, value in content.items() if key != "like"})
 
 
 def data_folder(data: dict) -> str:
@@ -258,38 +442,86 @@ def data_folder(data: dict) -> str:
     return "_".join([data["name"], *(str(data[key]) for key in ("source", "target", "seed") if key in data)])
 
 
+def _check_data(data: dict, path: Path) -> None:
+    """UserError unless there is such a data set, and it has these parameters, in these types."""
+    defaults = _dataset_defaults(data["name"])
+    if defaults is None:
+        known = [entry.stem for entry in DATASETS.glob("*.py") if _dataset_defaults(entry.stem) is not None]
+        raise UserError(f"{path}: data.name: no data set '{data['name']}'{nearest(data['name'], known)}")
+    for key, value in data.items():
+        if key == "name":
+            continue
+        if key not in defaults:
+            raise UserError(f"{path}: data.{key}: '{data['name']}' has no such parameter{nearest(key, defaults)}")
+        kind = type(defaults[key])
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise UserError(f"{path}: data.{key}: {value!r} must be of type {kind.__name__}, like {defaults[key]!r}")
+
+
+@cache
+def _dataset_defaults(name: str) -> dict | None:
+    """DEFAULTS of a data set's module, read without importing it; None where there is no such data set."""
+    path = DATASETS / f"{name}.py"
+    if not path.is_file():
+        return None
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(getattr(target, "id", "") == "DEFAULTS" for target in targets):
+            return ast.literal_eval(node.value)
+    return None
+
+
+##### resolved runs #####
+
+
 def resolve(scale: str, study: str, ablation: str, arm: str, seed: int) -> dict:
-    """Everything that decides the result of a run, and nothing else. `arm` is the name or its slug.
+    """Everything that decides the result of a run, and nothing else, defaults filled in. `arm`: the name or its slug.
 
     `pretrained` in it is the metrics.json of the run whose weights this one starts from: same seed, same scale.
     """
-    found = _ablations(study)
-    if ablation not in found:
-        raise UserError(f"experiments/{study}/ablations: no ablation '{ablation}'{nearest(ablation, list(found))}")
-    arms = found[ablation]["arms"]
-    name = next((known for known in arms if slug(known) == slug(arm)), None)
-    if name is None:
-        path = f"experiments/{study}/ablations/{ablation}.yaml"
-        raise UserError(f"{path}: no arm '{arm}'{nearest(arm, list(arms))}")
-    task = found[ablation]["task"]
-    spec = copy.deepcopy(recipe(study, recipe_name(found[ablation]), scale))
-    spec["model"] = merge(spec.get("model", {}), arms[name].get("set", {}))
-    path = EXPERIMENTS / study / "ablations" / f"{ablation}.yaml"
-    validate(spec, "recipe", path)
-    start = _pretraining(found, ablation, name, arms[name], path)
+    return copy.deepcopy(_resolved(EXPERIMENTS.absolute(), scale, study, ablation, slug(arm), seed))
+
+
+@cache
+def _resolved(_root: Path, scale: str, study: str, ablation: str, arm_slug: str, seed: int) -> dict:
+    known = ablations(study)
+    if ablation not in known:
+        raise UserError(f"{EXPERIMENTS / study / 'ablations'}: no ablation '{ablation}'{nearest(ablation, known)}")
+    path, arms = _ablation_file(study, ablation), known[ablation].arms
+    arm = next((name for name in arms if slug(name) == arm_slug), None)
+    if arm is None:
+        raise UserError(f"{path}: no arm '{arm_slug}'{nearest(arm_slug, arms)}")
+    spec = recipe(study, known[ablation].recipe_name, scale)
+    spec["model"] = merge(spec.get("model", {}), arms[arm].set or {})
+    identity = {"scale": scale, "study": study, "ablation": ablation, "arm": arm, "seed": seed}
+    start = _pretraining(known, ablation, arm, path)
     if start:
         spec["pretrained"] = Run(scale, study, *start, seed, label=start[1], home=start).metrics
-    return {"scale": scale, "study": study, "ablation": ablation, "arm": name, "seed": seed, "task": task} | spec
+    source = f"{path}: arms.{arm} on {known[ablation].recipe_name}-{scale}.yaml"
+    return completed(identity | {"task": known[ablation].task} | spec, source)
+
+
+def completed(spec: dict, source: str = "spec") -> dict:
+    """A hand-written resolved run, checked, with all defaults filled in. UserError, one line, names `source`.
+
+    Options of `model` stay as they are given; `pretrained` and keys without a default stay absent.
+    """
+    engine = spec.get("engine")
+    if not isinstance(engine, str) or engine not in schema.SPECS:
+        raise UserError(f"{source}: engine: {engine!r} is not allowed{nearest(engine, schema.SPECS)}")
+    checked = parse(schema.SPECS[engine], spec, source)
+    content = checked.model_dump() | {"model": checked.model.model_dump(exclude_unset=True)}
+    return {key: content[key] for key in [*IDENTITY, *content] if key in content}
 
 
 def arm_specs(study: str, scale: str) -> list[tuple[str, str, dict]]:
     """(ablation, arm, resolved spec) of every arm with a `set` of its own and a recipe at `scale`, in file order."""
     return [
         (name, arm, resolve(scale, study, name, arm, seed=1))
-        for name, content in _ablations(study).items()
-        if has_recipe(study, content, scale)
-        for arm, body in content["arms"].items()
-        if "same_as" not in body
+        for name, ablation in ablations(study).items()
+        if has_recipe(study, ablation, scale)
+        for arm, body in ablation.arms.items()
+        if body.same_as is None
     ]
 
 
@@ -298,30 +530,33 @@ def model_entries(study: str) -> list[dict]:
     path = EXPERIMENTS / study / "models.yaml"
     if not path.is_file():
         return []
-    content = read_yaml(path)
-    validate(content, "models", path)
-    return content["models"]
+    entries = parse(schema.Models, _read(path), path).models
+    for place, entry in enumerate(entries):
+        if entry.set is not None:
+            entry.set = _checked_set(entry.task, entry.set, path, ("models", str(place), "set"))
+    return [entry.model_dump(exclude_unset=True) for entry in entries]
 
 
 def model_specs(study: str) -> list[tuple[dict, dict]]:
     """(entry, resolved spec) of those rows that can be built."""
-    found = []
+    pairs = []
     for entry in model_entries(study):
         if "set" not in entry:
             continue
-        spec = copy.deepcopy(recipe(study, entry.get("recipe", entry["task"]), "paper"))
+        spec = recipe(study, entry.get("recipe", entry["task"]), "paper")
         spec["model"] = merge(spec.get("model", {}), entry["set"])
-        spec["measure"] = merge(spec.get("measure", {}), entry.get("measure", {}))
+        spec["measure"] = merge(spec["measure"], entry.get("measure", {}))
         spec["train"] = merge(spec["train"], entry.get("train", {}))
-        validate(spec, "recipe", EXPERIMENTS / study / "models.yaml")
-        found.append((entry, {"scale": "paper", "study": study, "task": entry["task"], "seed": 1} | spec))
-    return found
+        identity = {"scale": "paper", "study": study, "task": entry["task"], "seed": 1}
+        source = f"{EXPERIMENTS / study / 'models.yaml'}: '{entry['model']}'"
+        pairs.append((entry, completed(identity | spec, source)))
+    return pairs
 
 
 def resolve_metrics_path(path: str) -> dict:
     """The resolved run of a path results/runs/<scale>/<study>/<ablation>/<arm>/seed<k>/metrics.json."""
     parts = Path(path).parts
-    if len(parts) < 8 or parts[-1] != "metrics.json" or not parts[-2].removeprefix("seed").isdigit():
+    if len(parts) < 8 or parts[-1] != "metrics.json" or not re.fullmatch("seed[0-9]{1,10}", parts[-2], re.ASCII):
         raise UserError(f"{path}: must be results/runs/<scale>/<study>/<ablation>/<arm>/seed<k>/metrics.json")
     scale, study, ablation, arm, seed = parts[-6:-1]
     return resolve(scale, study, ablation, arm, int(seed.removeprefix("seed")))

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import difflib
 import fcntl
+import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,31 +21,50 @@ import yaml
 
 from plugins.suite.errors import UserError
 
+LARGEST = 2**20  # bytes of a YAML file that a person wrote
+DEEPEST = 40  # levels of a YAML file
+BASE = yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader
 
-class _UniqueKeyLoader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):
-    """Safe YAML in which a key that is given twice is a fault and not a silent overwrite."""
+
+class _Loader(BASE):
+    """Safe YAML in which a key that is given twice is a fault and not a silent overwrite. A date stays text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in BASE.yaml_implicit_resolvers.items()
+}
 
 
 def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict:
     seen: dict[Any, int] = {}
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
         line = key_node.start_mark.line + 1
+        if key_node.tag.endswith(":merge"):
+            raise UserError(f"line {line}: merge keys (<<) are not read; write the keys out, or use `like`")
+        key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str):
-            raise UserError(f'line {line}: key {key!r} is not text; write it in quotes, e.g. "0010"')
+            raise UserError(f'line {line}: key {one_line(repr(key), 60)} is not text; write it in quotes, e.g. "0010"')
         if key in seen:
-            raise UserError(f"line {line}: {key!r} is given twice (first in line {seen[key]}); rename or remove one")
+            shown = one_line(repr(key), 60)
+            raise UserError(f"line {line}: {shown} is given twice (first in line {seen[key]}); rename or remove one")
         seen[key] = line
     return yaml.SafeLoader.construct_mapping(loader, node, deep)
 
 
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
 
 
-def read_text(path: Path) -> str:
-    """The text of a UTF-8 file."""
+def read_text(path: Path, largest: int | None = None) -> str:
+    """The text of a UTF-8 file, of at most `largest` bytes. A pipe or device is refused: reading it may never end."""
+    path = Path(path)
     try:
-        return Path(path).read_text(encoding="utf-8")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{path}: is no plain file; give a file with text")
+        if largest is not None and status.st_size > largest:
+            raise UserError(f"{path}: has {status.st_size} bytes; at most {largest} are read")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: file not found") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -51,21 +72,38 @@ def read_text(path: Path) -> str:
 
 
 def read_yaml(path: Path) -> dict:
-    """The mapping in a YAML file, which must be there, be valid YAML, and name no key twice."""
-    text = read_text(path)
+    """The mapping in a YAML file, which must be there, be valid YAML, and name no key twice.
+
+    Aliases, merge keys and tags are refused: a line of a recipe means what it says, and no short file grows huge.
+    """
+    text = read_text(path, LARGEST)
     try:
-        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a subclass of the safe loader
+        _check_events(text)
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}:{where} is not valid YAML ({one_line(getattr(error, 'problem', error))})") from None
-    except RecursionError:
-        raise UserError(f"{path}: is nested too deeply") from None
+        reason = getattr(error, "problem", None) or error
+        raise UserError(f"{path}:{where} is not valid YAML ({one_line(reason)})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must be a mapping of keys to values, is {type(content).__name__}")
     return content
+
+
+def _check_events(text: str) -> None:
+    """UserError for what is not read, and for nesting that a recursive reader would not survive."""
+    depth = 0
+    for event in yaml.parse(text, Loader=BASE):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            raise UserError(f"line {line}: aliases (*{event.anchor}) are not read; write the value out, or use `like`")
+        if getattr(event, "tag", None) is not None:
+            raise UserError(f"line {line}: is not valid YAML here: tags ({one_line(event.tag, 60)}) are not read")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise UserError(f"line {line}: is nested more than {DEEPEST} levels deep")
 
 
 def read_json(path: Path) -> Any:
@@ -105,6 +143,37 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: dict | list) -> None:
     """Writes JSON atomically (see `write_bytes`); ValueError for NaN and infinity, which JSON has not."""
     write_text(path, json.dumps(content, indent=1, sort_keys=False, allow_nan=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file; OSError as the system raises it."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def seal(path: Path) -> None:
+    """Writes `<name>.sha256` beside a finished file, in the form that `sha256sum --check` reads."""
+    path = Path(path)
+    write_text(_seal_of(path), f"{sha256(path)}  {path.name}\n")
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a file is, bit for bit, what was sealed; False without the file or without its seal."""
+    path = Path(path)
+    try:
+        return _seal_of(path).read_text(encoding="utf-8").split()[:1] == [sha256(path)]
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def remove_sealed(path: Path) -> None:
+    """Deletes a file and its seal, as far as they are there."""
+    for each in (Path(path), _seal_of(Path(path))):
+        each.unlink(missing_ok=True)
+
+
+def _seal_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
 
 
 @contextlib.contextmanager

@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from plugins.suite import files, sources
-from plugins.suite.catalog import EXPERIMENTS, Run, data_folder, studies
+from plugins.suite import catalog, data, files, sources
+from plugins.suite.catalog import EXPERIMENTS, Run
 from plugins.suite.errors import UserError
-from plugins.suite.files import read_yaml
 
 
 def dataset_name(scale: str, folder: str, wanted: list[str]) -> str:
@@ -21,8 +20,7 @@ def dataset_name(scale: str, folder: str, wanted: list[str]) -> str:
 
 def dataset_values(scale: str, folder: str, wanted: list[str]) -> list[str]:
     """Its parameters as key=value words."""
-    data = _dataset(scale, folder, wanted)
-    return [f"{key}={json.dumps(value)}" for key, value in data.items() if key != "name"]
+    return [f"{key}={json.dumps(value)}" for key, value in _dataset(scale, folder, wanted).items() if key != "name"]
 
 
 def dataset_workers(scale: str, folder: str, wanted: list[str]) -> int:
@@ -32,30 +30,27 @@ def dataset_workers(scale: str, folder: str, wanted: list[str]) -> int:
 
 def dataset_sources(scale: str, folder: str, wanted: list[str]) -> list[str]:
     """The files that preparing it imports."""
-    name = dataset_name(scale, folder, wanted)
-    module = f"plugins.datasets.{name}"
-    if sources.module_file(module) is None:
-        raise UserError(f"data.name: no data set '{name}'; there must be a file plugins/datasets/{name}.py")
+    module = f"plugins.datasets.{dataset_name(scale, folder, wanted)}"
     return list(sources.closure(frozenset({"plugins.datasets.__main__", module})))
 
 
 def _dataset(scale: str, folder: str, wanted: list[str]) -> dict:
     """What the recipes of one scale say of the data set of a folder; those that share it must agree."""
-    found: dict[str, dict] = {}
-    for study in wanted:
-        for path in sorted((EXPERIMENTS / study / "configs").glob(f"*-{scale}.yaml")):
-            data = read_yaml(path).get("data", {})
-            if "name" in data and data_folder(data) == folder:
-                found[str(path)] = data
-    if not found:
+    sharing = [
+        (path, recipe["data"])
+        for study in wanted
+        for path, recipe in catalog.recipes(study, scale).items()
+        if catalog.data_folder(recipe["data"]) == folder
+    ]
+    if not sharing:
         raise UserError(
             f"results/data/{scale}/{folder}: no recipe of {', '.join(wanted)} at scale {scale} has such data"
         )
-    first, *others = found.items()
+    (first, shared), *others = sharing
     for path, values in others:
-        if values != first[1]:
-            raise UserError(f"{path}: data '{folder}' differs from {first[0]}; the runs share it, so make them equal")
-    return first[1]
+        if values != shared:
+            raise UserError(f"{path}: data '{folder}' differs from {first}; the runs share it, so make them equal")
+    return shared
 
 
 def expected(runs: list[Run]) -> list[dict]:
@@ -74,21 +69,26 @@ def study_files(study: str, folder: str) -> list[str]:
     return sorted(str(path) for path in (EXPERIMENTS / study / folder).glob("*.yaml"))
 
 
+def config_files(study: str) -> list[str]:
+    """The recipes of a study and the mmengine configs that they may start from, those that studies share too."""
+    folders = (EXPERIMENTS / study / "configs", EXPERIMENTS / "bases")
+    return sorted(str(path) for folder in folders for path in folder.glob("*") if path.suffix in (".yaml", ".py"))
+
+
 def picture_figures(study: str) -> list[str]:
     """The figures made of what the runs of a study leave in `pictures/`, as analysis/pictures.py names them."""
-    found = set()
-    for path in study_files(study, "ablations"):
-        content = read_yaml(Path(path))
-        if content.get("task") in ("detection", "segmentation"):
-            found.add(f"predictions_{content['task']}")
-            if any((arm.get("set") or {}).get("attention") for arm in content["arms"].values()):
-                found.add(f"attention_{content['task']}")
-    return sorted(found)
+    names = set()
+    for ablation in catalog.ablations(study).values():
+        if ablation.task in ("detection", "segmentation"):
+            names.add(f"predictions_{ablation.task}")
+            if any((arm.set or {}).get("attention") for arm in ablation.arms.values()):
+                names.add(f"attention_{ablation.task}")
+    return sorted(names)
 
 
 def shared_tasks(wanted: list[str]) -> list[str]:
     """The tasks that more than one of these studies has."""
-    of = [{read_yaml(Path(path))["task"] for path in study_files(study, "ablations")} for study in wanted]
+    of = [{ablation.task for ablation in catalog.ablations(study).values()} for study in wanted]
     return sorted(task for task in set().union(*of) if sum(task in tasks for tasks in of) > 1)
 
 
@@ -98,11 +98,31 @@ def shift_times(where: str) -> str | list[str]:
     return path if not where.startswith("published/") or Path(path).is_file() else []
 
 
+def dataset_generator(scale: str, folder: str, wanted: list[str]) -> str:
+    """The digest of what makes the data set of a folder: where it is another than before, the data are made again."""
+    content = _dataset(scale, folder, wanted)
+    return data.generator_digest(content["name"], {key: value for key, value in content.items() if key != "name"})
+
+
+def timed_data(study: str, recipe: str, scale: str) -> str:
+    """The manifest of the data set of a recipe whose arms are timed."""
+    return f"results/data/{scale}/{catalog.data_folder(catalog.recipe(study, recipe, scale)['data'])}/manifest.json"
+
+
+def timed_sources(study: str, recipe: str, scale: str) -> list[str]:
+    """The files that timing the arms of a recipe imports."""
+    paths = set(sources.closure(frozenset({"plugins.runner.timing"})))
+    for ablation, _, spec in catalog.arm_specs(study, scale):
+        if catalog.ablations(study)[ablation].recipe_name == recipe:
+            paths |= set(sources.run_sources(spec))
+    return sorted(paths)
+
+
 def published() -> dict[str, list[str]]:
     """The studies that have published runs, by scale."""
-    found: dict[str, list[str]] = {}
+    by_scale: dict[str, list[str]] = {}
     for path in sorted(Path("results/published").glob("*/metrics.jsonl")):
         lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
         have = {line["study"] for line in lines}
-        found[path.parent.name] = [study for study in studies() if study in have]
-    return found
+        by_scale[path.parent.name] = [study for study in catalog.studies() if study in have]
+    return by_scale

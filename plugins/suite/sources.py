@@ -1,19 +1,45 @@
-"""Which files of `plugins` a run imports, told from its resolved spec without importing anything.
+"""Which files of this project a run imports, read off its resolved spec without importing anything.
 
 The DAG declares them as inputs, so that editing one of them reruns exactly the runs that use it. Roots are the runner,
-the engine, the extension package, and the operators that the model's words ask for; from there the module-level imports
-are followed. Extension modules import an operator inside the builder that needs it, which is why operators are roots of
-their own. `tests/end_to_end` compares the list with `sys.modules` of real runs.
+the engine, its task, the bindings of the options that the model names, and what the mmengine config imports; from
+there the module-level imports are followed. A *binding* ties an operator to a framework and says so itself, by two
+constants that are read off its syntax tree:
+
+    OPTION = "attention"  # the model's option that asks for it, or a tuple of options
+    TASKS = ("detection", "segmentation")
+
+`tests/end_to_end` compares the list with `sys.modules` of real runs.
 """
 
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from plugins.suite.errors import UserError
+
 ROOT = Path(__file__).resolve().parents[2]
+# What every run imports beyond the runner's own module-level imports.
+COMMON = frozenset({"plugins.runner.__main__", "plugins.runner.measure", "plugins.suite.data"})
+# Of what a run imports, this decides its numbers: neither look-ups of the suite nor the rest of the runner do.
+DECISIVE = ("plugins/operators/", "plugins/fairseq_ext/", "plugins/openmm_ext/", "plugins/runner/seeding.py")
+OPENMM = ("mmdet", "mmseg", "mmpretrain")
+# fairseq imports every file of this folder with the user-dir.
+USER_DIR = "plugins/fairseq_ext/models"
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A module that ties an operator to a framework: the options of a model that ask for it, in which tasks."""
+
+    module: str
+    options: tuple[str, ...]
+    tasks: tuple[str, ...]
 
 
 def module_file(name: str) -> Path | None:
@@ -27,10 +53,33 @@ def module_file(name: str) -> Path | None:
     return None
 
 
+def closure(roots: Iterable[str]) -> list[str]:
+    """The files, relative to the repository and sorted, that importing the modules `roots` brings in.
+
+    Function bodies do not count. FileNotFoundError for a root that is no module of this project.
+    """
+    return list(_closure(frozenset(roots)))
+
+
+@cache
+def _closure(roots: frozenset[str]) -> tuple[str, ...]:
+    todo, seen = set(roots), set()
+    while todo:
+        name = todo.pop()
+        if name in seen:
+            continue
+        path = module_file(name)
+        if path is None:
+            raise FileNotFoundError(f"no module {name} in this project")
+        seen.add(name)
+        todo |= _imports(path) | _parents(name)
+    return tuple(sorted({str(module_file(name).relative_to(ROOT)) for name in seen}))
+
+
 def _imports(path: Path) -> set[str]:
-    """The project modules that a file imports when it is itself imported (function bodies do not count)."""
+    """The project modules that a file imports when it is itself imported."""
     names = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in _tree(path).body:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -47,96 +96,142 @@ def _parents(name: str) -> set[str]:
     return {".".join(parts[:i]) for i in range(1, len(parts))}
 
 
+def _tree(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError) as error:
+        raise UserError(f"{path}: line {getattr(error, 'lineno', None) or 1}: not valid Python; mend it") from None
+
+
+def _constants(path: Path) -> dict:
+    """{name: value} of the module-level assignments of a file whose values are plain literals."""
+    values = {}
+    for node in _tree(path).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            try:
+                values[node.targets[0].id] = ast.literal_eval(node.value)
+            except ValueError:
+                continue
+    return values
+
+
 @cache
-def closure(roots: frozenset[str]) -> tuple[str, ...]:
-    """The files, relative to the repository, that importing the modules `roots` brings in, in sorted order."""
-    todo, seen = set(roots), set()
-    while todo:
-        name = todo.pop()
-        if name in seen:
-            continue
-        path = module_file(name)
-        if path is None:
-            raise FileNotFoundError(f"no module {name} in this project")
-        seen.add(name)
-        todo |= _imports(path) | _parents(name)
-    return tuple(sorted({str(module_file(name).relative_to(ROOT)) for name in seen}))
+def bindings(package: str) -> tuple[Binding, ...]:
+    """The bindings of plugins/<package>, sorted by module: its files that declare OPTION and TASKS."""
+    declared = []
+    for path in sorted((ROOT / "plugins" / package).rglob("*.py")):
+        constants = _constants(path)
+        if "OPTION" in constants and "TASKS" in constants:
+            options, tasks = constants["OPTION"], constants["TASKS"]
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            options = (options,) if isinstance(options, str) else tuple(options)
+            declared.append(Binding(module, options, tuple(tasks)))
+    return tuple(declared)
 
 
-# What every run imports beyond the runner's own module-level imports.
-COMMON = {"plugins.runner.__main__", "plugins.runner.measure", "plugins.suite.data"}
-FAIRSEQ = {"plugins.fairseq_ext.engine"}
-# fairseq imports every file of `models` with the user-dir.
-USER_DIR = {"plugins.fairseq_ext.models.muse", "plugins.fairseq_ext.models.spatial_attention"}
-MUSE = USER_DIR | {"plugins.fairseq_ext.muse_layers", "plugins.operators.muse"}
-ATTENTION = USER_DIR | {"plugins.fairseq_ext.attention_layers"}
-# The words of a translation model that exchange attention, and the operator that each may bring.
-ATTENTION_OPERATORS = {
-    "attention": "generalized_attention_1d",
-    "encoder_attention": "generalized_attention_1d",
-    "deformable": "deform_conv",
-    "dynamic_convolution": "dynamic_conv",
-}
-ATTENTION_WORDS = {*ATTENTION_OPERATORS, "stacks"}
-OPENMM = {"plugins.openmm_ext.engine", "plugins.openmm_ext.hooks", "plugins.openmm_ext.loading"}
-GLUE = {
-    "mmdet": {"plugins.openmm_ext.tasks.detection", "plugins.openmm_ext.pictures"},
-    "mmseg": {"plugins.openmm_ext.tasks.segmentation", "plugins.openmm_ext.pictures"},
-    "mmpretrain": {"plugins.openmm_ext.tasks.classification", "plugins.openmm_ext.class_folders"},
-}
-# The modules of plugins/openmm_ext that register what a word of a model asks for.
-REGISTRATIONS = {
-    "attention": "layers.generalized_attention",
-    "deformable": "layers.deform_conv",
-    "dynamic_convolution": "layers.dynamic_conv",
-    "aaconv": "families.aaconv",
-    "acmix": "families.acmix",
-    "coatnet": "families.coatnet",
-}
+def bindings_of(package: str, task: str, model: dict) -> dict[str, str]:
+    """{option: module} of the bindings that a model's options ask for in a task; null and false ask for nothing."""
+    return {
+        option: binding.module
+        for binding in bindings(package)
+        for option in binding.options
+        if task in binding.tasks and model.get(option) not in (None, False)
+    }
 
 
 def engine_modules(spec: dict) -> set[str]:
-    """The modules that the engine imports for this run, by the words of its model."""
-    model = spec["model"]
-    if spec["engine"] == "fairseq":
-        return FAIRSEQ | fairseq_modules(model)
-    registrations = {f"plugins.openmm_ext.{module}" for word, module in REGISTRATIONS.items() if model.get(word)}
-    if spec["engine"] == "mmseg" and (model.get("attention") or model.get("dynamic_convolution")):
-        registrations.add("plugins.openmm_ext.layers.attended_head")
-    return OPENMM | GLUE[spec["engine"]] | registrations
+    """The modules that the engine imports for this run, by its task and the options of its model."""
+    model, task = spec["model"], spec["task"]
+    if spec["engine"] in OPENMM:
+        roots = {"plugins.openmm_ext.engine", f"plugins.openmm_ext.tasks.{task}", *config_imports(spec)}
+        return roots | set(bindings_of("openmm_ext", task, model).values())
+    return {"plugins.fairseq_ext.engine", *_user_dir(model), *bindings_of("fairseq_ext", task, model).values()}
 
 
-def fairseq_modules(model: dict) -> set[str]:
-    """The modules outside fairseq of which a translation model is made; none for the plain Transformer."""
-    if model.get("parallel"):
-        return MUSE | ({"plugins.operators.dynamic_conv"} if model.get("ffn") == "shared" else set())
-    operators = {f"plugins.operators.{file}" for word, file in ATTENTION_OPERATORS.items() if model.get(word)}
-    return ATTENTION | operators if ATTENTION_WORDS & model.keys() else set()
+def _user_dir(model: dict) -> set[str]:
+    """The modules that come with the user-dir; none for the plain Transformer, which is fairseq's own.
 
-
-def training_sources(spec: dict) -> list[str]:
-    """Those of `run_sources` that decide the course of a training; a checkpoint made by others is of no use."""
-    rooms = ("plugins/operators/", "plugins/fairseq_ext/", "plugins/openmm_ext/", "experiments/")
-    return [path for path in run_sources(spec) if path.startswith(rooms)]
+    An option of ours that is null takes a block out of the network, which fairseq's own model cannot do.
+    """
+    options = {option for binding in bindings("fairseq_ext") for option in binding.options}
+    if all(value is False for option, value in model.items() if option in options):
+        return set()
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / USER_DIR).glob("[!_]*.py")}
 
 
 def run_sources(spec: dict) -> list[str]:
     """The files that a run reads of this project: the modules it imports, and the mmengine configs it starts from."""
-    files = list(closure(frozenset(COMMON | engine_modules(spec))))
-    if "config" in spec["train"]:
-        files += config_files(Path("experiments", spec["study"], "configs", spec["train"]["config"]))
+    return closure(COMMON | engine_modules(spec)) + config_files(spec)
+
+
+def result_sources(spec: dict) -> list[str]:
+    """Those of `run_sources` that decide the numbers; a result or checkpoint that others made is another one."""
+    return [path for path in run_sources(spec) if path.startswith(DECISIVE)] + config_files(spec)
+
+
+def config_files(spec: dict) -> list[str]:
+    """The mmengine config of a recipe and those of this project that it inherits from, relative to the repository."""
+    if "config" not in spec["train"]:
+        return []
+    return _inherited(Path("experiments", spec["study"], "configs", spec["train"]["config"]))
+
+
+def _inherited(path: Path) -> list[str]:
+    files = [os.path.normpath(path)]
+    if not (ROOT / path).is_file():
+        return files
+    bases = _constants(ROOT / path).get("_base_", [])
+    for base in [bases] if isinstance(bases, str) else bases:
+        # mmdet::... is the installed package's.
+        files += [] if "::" in base else _inherited(path.parent / base)
     return files
 
 
-def config_files(path: Path) -> list[str]:
-    """An mmengine config and those of this project that it inherits from (`_base_`), relative to the repository."""
-    found = [os.path.normpath(path)]
-    if not (ROOT / path).is_file():
-        return found
-    for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "_base_":
-            bases = ast.literal_eval(node.value)
-            for base in [bases] if isinstance(bases, str) else bases:
-                # mmdet::... is the installed package's.
-                found += [] if "::" in base else config_files(path.parent / base)
-    return found
+def config_imports(spec: dict) -> set[str]:
+    """The modules of this project that the config of a recipe, or one that it inherits from, names to be imported."""
+    words = set()
+    for path in config_files(spec):
+        for node in _tree(ROOT / path).body if (ROOT / path).is_file() else ():
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "custom_imports":
+                words |= {leaf.value for leaf in ast.walk(node.value) if isinstance(leaf, ast.Constant)}
+    return {word for word in words if isinstance(word, str) and module_file(word)}
+
+
+def code_digest(paths: Iterable[str]) -> str:
+    """SHA-256 (first 16 hexadecimal digits) over the names and contents of files, relative to the repository.
+
+    Of a Python file, the syntax tree without docstrings, comments and positions counts, so that wording and layout do
+    not make a result stale; of any other file its bytes. UserError for a file that is missing or not valid Python.
+    """
+    total = hashlib.sha256()
+    for path in sorted({str(path) for path in paths}):
+        try:
+            changed = (ROOT / path).stat().st_mtime_ns
+        except OSError:
+            raise UserError(f"{path}: missing, but a run needs it; restore the file or mend what names it") from None
+        total.update(path.encode() + b"\0" + _content_digest(ROOT / path, changed))
+    return total.hexdigest()[:16]
+
+
+@cache
+def _content_digest(path: Path, changed: int) -> bytes:
+    """`changed`, the file's time, makes the cache forget an edited one: many runs ask for the same files."""
+    content = repr(_shape(_tree(path))).encode() if path.suffix == ".py" else path.read_bytes()
+    return hashlib.sha256(content).digest()
+
+
+def _shape(node: object) -> object:
+    """A syntax tree as nested tuples. Empty fields are left out: each version of Python adds its own to the nodes."""
+    if isinstance(node, list):
+        return tuple(map(_shape, node))
+    if not isinstance(node, ast.AST):
+        return node
+    fields = dict(ast.iter_fields(node))
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _has_docstring(node):
+        fields["body"] = node.body[1:]
+    return type(node).__name__, *((name, _shape(value)) for name, value in fields.items() if value not in (None, []))
+
+
+def _has_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    first = node.body[0] if node.body else None
+    return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)

@@ -134,7 +134,7 @@ def make_project(root: Path) -> Project:
         shutil.copytree(source, root / part, ignore=ignore) if source.is_dir() else shutil.copy(source, root / part)
     project = Project(root)
     for path in sorted((root / "experiments").glob("*/configs/*-mini.yaml")):
-        project.edit(path.relative_to(root), lambda content: content["data"].update(DATA[content["data"]["name"]]))
+        project.edit(path.relative_to(root), _shrink_data)
     for path, change in TINY.items():
         project.edit(f"experiments/{path}", lambda content, change=change: _lay_over(content, change))
     for study in {name.split("/")[0] for name in ABLATIONS}:
@@ -145,6 +145,12 @@ def make_project(root: Path) -> Project:
         path = root / "experiments" / study / "ablations" / f"{file}.yaml"
         path.write_text(yaml.safe_dump(ablation, sort_keys=False))
     return project
+
+
+def _shrink_data(recipe: dict) -> None:
+    """Makes a recipe's data small; one that is like another may have none of its own."""
+    if "data" in recipe:
+        recipe["data"].update(DATA[recipe["data"]["name"]])
 
 
 def _lay_over(content: dict, change: dict) -> None:

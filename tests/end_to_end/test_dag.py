@@ -7,11 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 import yaml
-from jsonschema import Draft202012Validator
 
-from plugins.suite import catalog as spec
-from plugins.suite import sources
-from tests.end_to_end.conftest import REPOSITORY
+from plugins.suite import catalog, schema, sources
 
 TRANSFORMER, MUSE = "muse/tiny/transformer/seed1", "muse/tiny/muse/seed1"
 ATTENTION = "spatial_attention/tiny/0010/seed1"
@@ -34,10 +31,9 @@ def changed(project, path: str, change):
 
 
 def test_a_run_leaves_metrics_that_fit_the_schema(finished):
-    schema = yaml.safe_load((REPOSITORY / "workflow/schemas/metrics.schema.yaml").read_text())
     for run in RUNS:
         metrics = finished.metrics(run)
-        Draft202012Validator(schema).validate(metrics)
+        schema.parse(schema.Metrics, metrics, run)
         assert metrics["status"] == "done" and metrics["cost"]["macs"] > 0
         folder = finished.root / "results/runs/mini" / run
         assert {"spec.yaml", "train.log", "curves.jsonl"} <= {path.name for path in folder.iterdir()}
@@ -79,14 +75,12 @@ def test_the_second_call_has_nothing_to_do(finished):
 
 def test_the_declared_sources_are_those_that_a_run_imports(finished, monkeypatch):
     monkeypatch.chdir(finished.root)
-    for cache in (spec._ablations, spec.recipe):
-        cache.cache_clear()
+    catalog.forget()
     for run in RUNS:
-        resolved = spec.resolve_metrics_path(f"results/runs/mini/{run}/metrics.json")
+        resolved = catalog.resolve_metrics_path(f"results/runs/mini/{run}/metrics.json")
         declared = {path for path in sources.run_sources(resolved) if path.startswith("plugins/")}
         assert declared == set(finished.metrics(run)["provenance"]["sources"]), run
-    for cache in (spec._ablations, spec.recipe):
-        cache.cache_clear()
+    catalog.forget()
 
 
 @pytest.mark.parametrize(
@@ -185,6 +179,23 @@ def test_a_failing_arm_is_shown_and_the_others_go_on(fresh):
     assert rows["muse"]["status"] == "failed" and rows["muse"]["error"]
     assert "failed" in (fresh.root / "results/mini/tables/muse/summary.md").read_text()
     assert not (fresh.root / f"results/runs/mini/{MUSE}/metrics.json").exists()
+    assert (fresh.root / "results/mini/figures/muse/tradeoff.png").is_file()
+    assert (fresh.root / "results/mini/report.html").is_file()
+
+
+def test_a_folder_with_a_shells_words_as_name_is_refused(fresh):
+    (fresh.root / "experiments/`touch written`/ablations").mkdir(parents=True)
+    done = fresh.snakemake("-n")
+    assert done.returncode != 0 and "must be named in at most 64 small letters" in done.stderr
+    assert not (fresh.root / "written").exists()
+
+
+def test_a_key_that_a_configuration_gives_twice_is_one_line(fresh):
+    file = fresh.root / "twice.yaml"
+    file.write_text("seeds: [1]\nseeds: [2]\n")
+    done = fresh.snakemake("-n", "--configfile", str(file))
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert errors == [f"error: {file}: line 2: 'seeds' is given twice (first in line 1); rename or remove one"]
 
 
 def test_a_clone_draws_the_published_figures_without_training(finished, fresh):
@@ -201,19 +212,22 @@ def test_a_clone_draws_the_published_figures_without_training(finished, fresh):
 
 
 @pytest.mark.parametrize(
-    ("config", "words"),
+    ("config", "expected"),
     [
         (("studies=[mus]",), "did you mean 'muse'"),
+        (("seeds=1",), "seeds: 1 does not fit; it must be a list"),
+        (("studies=['muse/']",), "studies.0: 'muse/' does not fit"),
+        (("arms=[muse, 'tiny/msue']",), "arms: 'tiny/msue' fits no arm"),
         (("scale=huge",), "scale"),
         (("scale=small", "studies=[muse]"), "no recipe for scale 'small'"),
     ],
 )
-def test_a_wrong_word_on_the_command_line_is_one_line(fresh, config, words):
+def test_a_wrong_word_on_the_command_line_is_one_line(fresh, config, expected):
     (fresh.root / "experiments/muse/configs/translation-small.yaml").unlink()
     done = fresh.snakemake("-n", config=config)
     assert done.returncode != 0
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert len(errors) == 1 and words in errors[0] and "Traceback" not in done.stderr
+    assert len(errors) == 1 and expected in errors[0] and "Traceback" not in done.stderr
 
 
 def test_data_that_is_not_there_is_one_line(fresh):

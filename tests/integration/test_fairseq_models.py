@@ -1,7 +1,6 @@
 """MUSE as a fairseq model: parameter totals of the released logs, every arm, incremental decoding, padding, options."""
 
 import contextlib
-import copy
 from argparse import Namespace
 from functools import cache
 from pathlib import Path
@@ -16,8 +15,9 @@ from fairseq.optim.lr_scheduler import build_lr_scheduler
 from omegaconf import OmegaConf
 
 from plugins.fairseq_ext import engine as fairseq_engine
+from plugins.fairseq_ext.options import configuration, spread, training_options
+from plugins.runner.measure import count_macs
 from plugins.suite.catalog import arm_specs, data_folder, resolve
-from plugins.suite.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"layers": 2, "width": 16, "ffn_width": 24, "heads": 2, "dropout": 0.0}
@@ -75,6 +75,7 @@ SIZES = {
     for side in ("encoder", "decoder")
     for key, value in {"embed_dim": 16, "ffn_embed_dim": 24, "layers": 2, "attention_heads": 2}.items()
 }
+LANGUAGES = {"source_lang": "source", "target_lang": "target"}
 STUDIES = ("muse", "spatial_attention")
 SCALES = ("mini", "small", "paper")
 # Arms that differ from tested ones only in the stack that they leave alone.
@@ -97,8 +98,7 @@ def arm_model(study, ablation, arm):
     spec = resolve("mini", study, ablation, arm, 1)
     words = dictionary(30)
     spec["model"] |= SMALL
-    languages = {"source_lang": "source", "target_lang": "target"}
-    cfg = fairseq_engine._config(fairseq_engine._arguments(spec, languages, Path("data"), Path("run")))
+    cfg = configuration(training_options(spec, LANGUAGES, Path("data"), Path("run")))
     torch.manual_seed(0)
     model = tasks.translation.TranslationTask(cfg.task, words, words).build_model(cfg.model)
     for layer in [*model.encoder.layers, *model.decoder.layers]:
@@ -135,13 +135,30 @@ def test_every_arm_trains_and_decodes_step_by_step_as_at_once(study, ablation, a
             torch.testing.assert_close(logits[:, 0], at_once[:, step - 1], atol=2e-5, rtol=1e-4)
 
 
+def padded_on_the_left(tokens, words):
+    """The same sentences with their padding before them."""
+    order = tokens.ne(words.pad()).int().argsort(dim=1, stable=True)
+    return tokens.gather(1, order)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize(("study", "ablation", "arm"), arms())
-def test_padding_changes_nothing(study, ablation, arm):
+def test_what_a_batch_pads_changes_nothing(study, ablation, arm, side):
+    """fairseq pads the source on the left unless told otherwise; the target always stands on the left."""
     model, words = arm_model(study, ablation, arm)
     source, lengths, previous = batch(words)
-    together, _ = model(source, lengths, previous)
     alone, _ = model(source[1:, :4], lengths[1:], previous[1:, :4])
+    if side == "left":
+        source = padded_on_the_left(source, words)
+    together, _ = model(source, lengths, previous)
     torch.testing.assert_close(together[1, :4], alone[0], atol=2e-5, rtol=1e-4)
+
+
+def test_every_pattern_stands_in_both_attentions():
+    """So that the tests over arms leave none of the 15 sums of terms out."""
+    patterns = {f"{number:04b}" for number in range(1, 16)}
+    for ablation in ("factors_translation", "factors_encoder_decoder"):
+        assert patterns <= {arm for _, name, arm in (case.values for case in arms()) if name == ablation}
 
 
 def test_padding_leaks_only_when_asked_for():
@@ -161,8 +178,7 @@ def test_beam_search_follows_the_reordered_state():
     generator = task.build_generator([model], Namespace(beam=3, max_len_b=8, lenpen=1.0))
     source, lengths, previous = batch(words)
     sample = {"net_input": {"src_tokens": source, "src_lengths": lengths}}
-    found = generator.generate([model], sample)
-    for row, hypotheses in enumerate(found):
+    for row, hypotheses in enumerate(generator.generate([model], sample)):
         tokens = hypotheses[0]["tokens"][None]
         shifted = torch.cat((tokens.new_full((1, 1), words.eos()), tokens[:, :-1]), 1)
         length = lengths[row : row + 1]
@@ -200,58 +216,42 @@ def test_fused_matrices_change_nothing(kernels):
     assert set(model.state_dict()) == parameters
 
 
-def test_words_of_both_papers_do_not_mix():
-    spec = copy.deepcopy(resolve("mini", "muse", "branches", "muse", 1))
-    spec["model"]["deformable"] = True
-    with pytest.raises(UserError, match="are MUSE's; leave them out where attention is exchanged"):
-        fairseq_engine._model_options(spec["model"], fairseq_engine._train_knobs(spec))
-
-
 def test_growing_kernels_are_spread_over_the_layers():
-    assert fairseq_engine._spread([3, 7, 15, 31], 12) == [3] * 3 + [7] * 3 + [15] * 3 + [31] * 3
-    assert fairseq_engine._spread([3, 7, 15, 31], 2) == [3, 15]
+    assert spread([3, 7, 15, 31], 12) == [3] * 3 + [7] * 3 + [15] * 3 + [31] * 3
+    assert spread([3, 7, 15, 31], 2) == [3, 15]
     with pytest.raises(ValueError, match="must have one size for each of 12 layers"):
         build("muse_iwslt_de_en", dictionary(10), dictionary(10), convolution_per_layer=[3, 7])
-
-
-def test_a_shared_ffn_needs_a_convolution():
-    spec = copy.deepcopy(resolve("mini", "muse", "branches", "muse_simple", 1))
-    spec["model"]["ffn"] = "shared"
-    with pytest.raises(UserError, match="shared means shared with the convolution"):
-        fairseq_engine._model_options(spec["model"], fairseq_engine._train_knobs(spec))
 
 
 def recipes():
     """Every translation recipe of the suite, with an arm that uses it."""
     with contextlib.chdir(ROOT):
         rows = [(study, *row) for study in STUDIES for scale in SCALES for row in arm_specs(study, scale)]
-        found = {}
+        cases = {}
         for study, ablation, arm, spec in rows:
             if spec["engine"] == "fairseq":
-                found.setdefault((study, spec["scale"], data_folder(spec["data"])), (ablation, arm))
-    return [pytest.param(*key[:2], *value, id="-".join(key)) for key, value in found.items()]
+                cases.setdefault((study, spec["scale"], data_folder(spec["data"])), (ablation, arm))
+    return [pytest.param(*key[:2], *value, id="-".join(key)) for key, value in cases.items()]
 
 
 @pytest.mark.parametrize(("study", "scale", "ablation", "arm"), recipes())
 def test_every_recipe_is_a_command_that_fairseq_takes(study, scale, ablation, arm):
     spec = resolve(scale, study, ablation, arm, 1)
-    languages = {"source_lang": "source", "target_lang": "target"}
-    arguments = fairseq_engine._arguments(spec, languages, Path("data"), Path("run"))
-    train, cfg = spec["train"], fairseq_engine._config(arguments)
-    gpus = train.get("gpus", 1)
+    arguments = training_options(spec, LANGUAGES, Path("data"), Path("run"))
+    train, cfg = spec["train"], configuration(arguments)
+    gpus = train["gpus"]
     assert arguments[arguments.index("--distributed-world-size") + 1] == str(gpus)
     assert cfg.distributed_training.distributed_world_size == gpus
-    assert cfg.optimization.update_freq == [train.get("update_freq", 1)] and cfg.optimization.lr == [train["lr"]]
-    assert cfg.optimization.clip_norm == train.get("clip_norm", 0.0)
-    assert cfg.lr_scheduler._name == train.get("lr_scheduler", "inverse_sqrt")
+    assert cfg.optimization.update_freq == [train["update_freq"]] and cfg.optimization.lr == [train["lr"]]
+    assert cfg.optimization.clip_norm == train["clip_norm"]
+    assert cfg.lr_scheduler._name == train["lr_scheduler"]
+    assert not cfg.task.left_pad_source
 
 
 def test_the_cosine_falls_to_where_its_warm_up_began():
     """The rate of WMT14 En-De: 1e-7, 0.001 after 10,000 updates, and back at the last of 30,000."""
     spec = resolve("paper", "muse", "branches_en_de", "muse", 1)
-    cfg = fairseq_engine._config(
-        fairseq_engine._arguments(spec, {"source_lang": "en", "target_lang": "de"}, ROOT, ROOT)
-    )
+    cfg = configuration(training_options(spec, LANGUAGES, ROOT, ROOT))
     model = torch.nn.Linear(1, 1)
     scheduler = build_lr_scheduler(cfg.lr_scheduler, build_optimizer(cfg.optimizer, model.parameters()))
     rates = [scheduler.step_update(update) for update in (0, 10000, 20000, 29999)]
@@ -259,16 +259,20 @@ def test_the_cosine_falls_to_where_its_warm_up_began():
     assert spec["train"]["lr_period"] + spec["train"]["warmup"] == spec["train"]["updates"]
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"lr_scheduler": "cosine"}, r"train\.lr_period: the updates of a cosine"),
-        ({"lr_period": 100}, r"set it with lr_scheduler: cosine"),
-        ({"lr_scheduler": "triangular"}, r"train\.lr_scheduler: 'triangular' must be one of inverse_sqrt, cosine"),
-    ],
-)
-def test_a_schedule_that_cannot_be_is_one_line(change, message):
-    spec = copy.deepcopy(resolve("mini", "muse", "branches", "muse", 1))
-    spec["train"] |= change
-    with pytest.raises(UserError, match=message):
-        fairseq_engine._train_knobs(spec)
+def test_costs_are_of_one_sentence_whatever_the_batch():
+    """Twice the tokens are twice the words, twice the batch nothing."""
+    spec = resolve("mini", "spatial_attention", "factors_encoder_decoder", "1111", 1)
+    counts = []
+    for tokens, sentences in ((8, 1), (8, 5), (16, 1)):
+        spec["measure"] = {"tokens": tokens, "batch": sentences, "source_types": 30, "target_types": 30}
+        model, forward = fairseq_engine.cost_model(spec)
+        assert tuple(forward()[0].shape) == (1, tokens, 30)
+        counts.append(count_macs(model.eval(), forward))
+    assert counts[0] == counts[1] < counts[2] / 2
+
+
+def test_released_padding_stands_where_the_release_has_it():
+    spec = resolve("mini", "muse", "branches", "muse", 1)
+    spec["model"]["convolution"]["mask_padding"] = False
+    cfg = configuration(training_options(spec, LANGUAGES, Path("data"), Path("run")))
+    assert cfg.task.left_pad_source and cfg.model.convolve_padding

@@ -10,22 +10,24 @@ import torch
 from mmengine.registry import MODELS
 from mmpretrain.models.backbones import ResNet, SwinTransformer
 from mmpretrain.models.utils import ShiftWindowMSA
-from PIL import Image
 
 from analysis import reference
 from plugins.openmm_ext import engine
+from plugins.openmm_ext.engine import meta_device
 from plugins.openmm_ext.families import aaconv, acmix
 from plugins.openmm_ext.hooks import path_scales
+from plugins.openmm_ext.placement import place_operators
 from plugins.openmm_ext.tasks import classification, detection, segmentation
 from plugins.operators.aaconv import AAConv
 from plugins.operators.acmix import ACmix, SwinACmix
 from plugins.runner.cost import cost
-from plugins.runner.measure import meta_device
-from plugins.suite import catalog as experiments
-from plugins.suite.data import seal
+from plugins.suite import catalog
 from plugins.suite.errors import UserError
+from tests.integration.conftest import completed, make_classes
 
-CLASSES = ["a", "b", "c", "d", "e"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CLASSES = ("a", "b", "c", "d", "e")
 # `python -m analysis.cost` counts them all; these have one of each kind.
 AA_MODELS = (
     "SE-Wide-ResNet-28-10",
@@ -39,23 +41,15 @@ ACMIX_MODELS = ("ACmix-ResNet-26", "ACmix-ResNet-50", "ACmix-Swin-S")
 ACMIX_EXACT = ("ACmix-ResNet-50, released code", "ACmix-Swin-T, released code (multiply-adds)")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def build(family, words: dict, **options) -> torch.nn.Module:
-    config, _ = family.backbone(words)
+def build(family, asked: dict, **options) -> torch.nn.Module:
+    config, _ = family.backbone(asked)
     return MODELS.build(config | options)
 
 
-def against_print(study: str, model: str) -> tuple[float, float | None]:
+def against_published(study: str, model: str) -> tuple[float, float | None]:
     """(parameters, FLOPs) of ours over the printed ones, less one; None where no FLOPs are printed."""
-    entry, spec = next((e, s) for e, s in experiments.model_specs(study) if e["model"] == model)
-    ours = cost(spec, entry)
+    entry, spec = next((e, s) for e, s in catalog.model_specs(study) if e["model"] == model)
+    ours = cost(completed(spec), entry)
     rows = [
         row
         for row in reference.load(Path("experiments"), study)
@@ -71,19 +65,19 @@ def against_print(study: str, model: str) -> tuple[float, float | None]:
 
 @pytest.mark.parametrize("model", AA_MODELS)
 def test_sizes_of_the_aaconv_paper(model):
-    params, flops = against_print("aaconv", model)
+    params, flops = against_published("aaconv", model)
     assert abs(params) < 0.005 and abs(flops) < 0.02
 
 
 @pytest.mark.parametrize("model", ACMIX_MODELS)
 def test_sizes_of_the_acmix_readme(model):
-    params, flops = against_print("acmix", model)
+    params, flops = against_published("acmix", model)
     assert abs(params) < 0.02 and abs(flops) < 0.05
 
 
 @pytest.mark.parametrize("model", ACMIX_EXACT)
 def test_sizes_of_the_released_acmix_code(model):
-    params, flops = against_print("acmix", model)
+    params, flops = against_published("acmix", model)
     assert params is None or abs(params) < 1e-4
     assert flops is None or abs(flops) < 2e-3
 
@@ -91,14 +85,14 @@ def test_sizes_of_the_released_acmix_code(model):
 def test_every_row_of_the_model_tables_has_an_entry():
     printed = {"aaconv": ("Table 1", "Table 3", "Table 6"), "acmix": ("official README model table",)}
     for study, tables in printed.items():
-        entries = [entry["printed"] for entry in experiments.model_entries(study)]
+        entries = [entry["printed"] for entry in catalog.model_entries(study)]
         for row in experiment_rows(study):
             if row["table"] in tables and row["metric"] in ("params", "flops"):
                 assert any(all(row[key] == value for key, value in entry.items()) for entry in entries), row
 
 
 def experiment_rows(study: str) -> list[dict]:
-    with (experiments.EXPERIMENTS / study / "reference.csv").open(encoding="utf-8", newline="") as stream:
+    with (catalog.EXPERIMENTS / study / "reference.csv").open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -151,7 +145,7 @@ def test_acmix_stands_at_the_released_places():
 
 
 @pytest.mark.parametrize(
-    ("family", "words", "shapes"),
+    ("family", "options", "shapes"),
     [
         (aaconv, {"network": "resnet50", "channels": 8, "heads": 4, "key_floor": 2, "image": 64},
          [(32, 16), (64, 8), (128, 4), (256, 2)]),
@@ -163,10 +157,10 @@ def test_acmix_stands_at_the_released_places():
          [(24, 16), (48, 8), (96, 4), (192, 2)]),
     ],
 )  # fmt: skip
-def test_all_stages_come_out(family, words, shapes):
-    config, channels = family.backbone(words)
+def test_all_stages_come_out(family, options, shapes):
+    config, channels = family.backbone(options)
     network = MODELS.build(config | {"out_indices": tuple(range(len(channels)))})
-    side = 64 if words.get("image") == 64 else 32
+    side = 64 if options.get("image") == 64 else 32
     maps = network(torch.randn(1, 3, side, side))
     assert channels == [c for c, _ in shapes]
     assert [tuple(m.shape) for m in maps] == [(1, c, s, s) for c, s in shapes]
@@ -212,7 +206,7 @@ def test_training_starts_from_one_hot_kernels_and_equal_paths():
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("options", "message"),
     [
         ({"aaconv": {"kind": "plain"}}, "model.aaconv.network=None: must be one of cifar20, wrn28_10"),
         ({"acmix": {"network": "resnet101"}}, "model.acmix.network=resnet101: must be one of cifar29, resnet26"),
@@ -221,57 +215,49 @@ def test_training_starts_from_one_hot_kernels_and_equal_paths():
         ({"aaconv": {"network": "cifar20"}, "acmix": {"network": "cifar29"}}, "names aaconv and acmix"),
     ],
 )
-def test_faults_of_words_are_one_line(words, message):
+def test_faults_of_options_are_one_line(options, message):
     with pytest.raises(UserError, match=message):
-        classification.place_operators({"head": {}}, words)
+        place_operators({"head": {}}, options, classification)
 
 
 def test_a_pyramid_takes_the_backbone_alone():
-    words = {"aaconv": {"network": "resnet50", "image": [96, 96]}}
+    options = {"aaconv": {"network": "resnet50", "image": [96, 96]}}
     model = {"backbone": {"norm_eval": False}, "neck": {}}
-    assert detection.place_operators(model, words) == ["plugins.openmm_ext.families.aaconv"]
+    assert place_operators(model, options, detection) == ["plugins.openmm_ext.families.aaconv"]
     assert model["neck"]["in_channels"] == [256, 512, 1024, 2048] and model["backbone"]["out_indices"] == (0, 1, 2, 3)
     assert model["backbone"]["norm_eval"] is False
     with pytest.raises(UserError, match="model.aaconv: brings its own backbone, which has no deformable"):
-        detection.place_operators({"backbone": {}, "neck": {}}, words | {"deformable": True})
+        place_operators({"backbone": {}, "neck": {}}, options | {"deformable": True}, detection)
     with pytest.raises(UserError, match="model.aaconv: the recipe's model has no neck"):
-        segmentation.place_operators({"backbone": {}}, words)
+        place_operators({"backbone": {}}, options, segmentation)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """Five classes of noise, darker and brighter, 32 x 32."""
-    folder, rng = tmp_path_factory.mktemp("tiny") / "data", np.random.default_rng(0)
-    for split in ("train", "val", "test"):
-        for low, name in zip((0, 25, 50, 75, 100), CLASSES, strict=True):
-            (folder / "classes" / split / name).mkdir(parents=True)
-            for number in range(2):
-                pixels = rng.integers(low, low + 150, (32, 32, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / "classes" / split / name / f"{number}.png")
-    facts = {"classes": CLASSES, "class_size": [32, 32], "size": [96, 96], "mask_classes": ["none", *CLASSES]}
-    seal(folder, "tiny", {}, {**facts, "counts": {}, "skipped": {}})
-    return folder
+    """Class folders whose manifest also serves the dense tasks."""
+    facts = {"size": [96, 96], "mask_classes": ["none", *CLASSES]}
+    return make_classes(tmp_path_factory.mktemp("tiny") / "data", CLASSES, images=2, **facts)
 
 
-def tiny(study: str, ablation: str, arm: str, **words) -> dict:
+def tiny(study: str, ablation: str, arm: str, **options) -> dict:
     """The mini spec of an arm cut down to 4 updates of 4 images of 32 x 32."""
-    spec = experiments.resolve("mini", study, ablation, arm, 1)
-    spec["model"][study] |= words
+    spec = catalog.resolve("mini", study, ablation, arm, 1)
+    spec["model"][study] |= options
     spec["train"] |= {"updates": 4, "batch": 4, "warmup": 2, "log_every": 1, "checkpoint_every": 4}
     spec["measure"] = {"height": 32, "width": 32, "batch": 2}
-    return spec
+    return completed(spec)
 
 
 @pytest.mark.parametrize(
-    ("study", "ablation", "arm", "words"),
+    ("study", "ablation", "arm", "options"),
     [
         ("aaconv", "fractions", "0.5+relative", {"image": 32}),
         ("acmix", "paths", "free", {"stem_stride": 2, "kernel_att": 3, "channels": 8}),
         ("acmix", "swins", "tiny+acmix", {"image": 32}),
     ],
 )
-def test_an_arm_trains_and_is_scored(study, ablation, arm, words, data, tmp_path):
-    spec = tiny(study, ablation, arm, **words)
+def test_an_arm_trains_and_is_scored(study, ablation, arm, options, data, tmp_path):
+    spec = tiny(study, ablation, arm, **options)
     trained = engine.train(spec, data, tmp_path)
     scored = engine.evaluate(spec, data, tmp_path)
     assert np.isfinite(list(trained["losses"].values())).all() and 0 <= scored["metrics"]["top1"] <= 100
@@ -282,7 +268,7 @@ def test_an_arm_trains_and_is_scored(study, ablation, arm, words, data, tmp_path
         assert len(scales) == (12 if ablation == "swins" else 9) and all(len(pair) == 2 for _, pair in scales)
         assert lines[-1]["path_scales"] == [list(row) for row in scales] and scales[0][1] != [0.5, 0.5]
     else:
-        assert scored["details"] == {}
+        assert "path_scales" not in scored["details"]
 
 
 @pytest.mark.parametrize(
@@ -295,22 +281,21 @@ def test_an_arm_trains_and_is_scored(study, ablation, arm, words, data, tmp_path
     ],
 )
 def test_dense_tasks_train_a_step(study, ablation, arm, kind, layers, data):
-    spec = experiments.resolve("mini", study, ablation, arm, 1)
+    spec = completed(catalog.resolve("mini", study, ablation, arm, 1))
     spec["measure"] |= {"batch": 1}
     model, inference, train_step = engine.measured_model(spec, data)
     inference()
     train_step()
-    found = [module for module in model.backbone.modules() if isinstance(module, kind)]
-    assert len(found) == layers
+    assert sum(isinstance(module, kind) for module in model.backbone.modules()) == layers
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.backbone.parameters())
 
 
 @pytest.mark.parametrize("study", ["aaconv", "acmix"])
 def test_every_arm_of_the_studies_resolves_and_builds(study):
-    for name, arm, spec in experiments.arm_specs(study, "mini"):
+    for name, arm, spec in catalog.arm_specs(study, "mini"):
         if spec["task"] == "classification":
             model = {"head": {}, "backbone": None}
-            classification.place_operators(model, spec["model"])
+            place_operators(model, spec["model"], classification)
             with meta_device():
                 MODELS.build(model["backbone"])
             assert model["head"]["in_channels"] > 0, (name, arm)

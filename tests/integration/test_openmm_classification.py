@@ -13,70 +13,46 @@ import yaml
 from PIL import Image
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from plugins.openmm_ext import engine
-from plugins.suite import sources
+from plugins.openmm_ext import config, curves, engine
+from plugins.openmm_ext.tasks.classification import METRICS
+from plugins.suite import files, sources
 from plugins.suite.data import seal
 from plugins.suite.errors import UserError
+from tests.integration import conftest
+from tests.integration.conftest import assert_same, completed, flip_bit, killed_before_its_end, make_classes
 from tests.integration.processes import WRAPPER, one_of_many_on_cpus
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = ROOT / "experiments" / "coatnet"
 CLASSES = ("red", "green", "blue", "dark", "bright")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """Noise images of 32 x 32, brighter in the channel that the class is named after."""
-    folder, rng = tmp_path_factory.mktemp("tiny") / "data", np.random.default_rng(0)
-    for split in ("train", "val", "test"):
-        for kind, name in enumerate(CLASSES):
-            (folder / "classes" / split / name).mkdir(parents=True)
-            for number in range(4):
-                pixels = rng.integers(60, 160, (32, 32, 3), dtype=np.uint8)
-                pixels[..., slice(kind, kind + 1) if kind < 3 else slice(None)] += np.uint8(90 if kind != 3 else 0)
-                Image.fromarray(pixels).save(folder / "classes" / split / name / f"{number}.png")
-    seal(folder, "tiny", {}, {"classes": list(CLASSES), "class_size": [32, 32], "counts": {"test": 20}, "skipped": {}})
-    return folder
+    return make_classes(tmp_path_factory.mktemp("tiny") / "data", CLASSES)
 
 
-def make_spec(words: dict | None = None, model: dict | None = None, seed: int = 1, **training) -> dict:
-    """The mini recipe of CoAtNet cut down to 8 updates of 4 images, with `words` over the family's own."""
+def make_spec(coatnet: dict | None = None, model: dict | None = None, **training) -> dict:
+    """The mini recipe of CoAtNet, with `coatnet` over the family's own options and `model` beside them."""
     recipe = yaml.safe_load((STUDY / "configs" / "classification-mini.yaml").read_text())
-    recipe["model"]["coatnet"] |= {
+    tiny = {
         "widths": [8, 8, 8, 16, 16],
         "blocks": dict.fromkeys(("C-C-C-C", "C-C-C-T", "C-C-T-T", "C-T-T-T"), [2, 1, 1, 1, 1]),
         "vit": {"patch": 8, "width": 16, "blocks": 2},
         "image_size": 32,
         "head_dim": 8,
-    } | (words or {})
-    recipe["model"] |= model or {}
-    recipe["train"] |= {
-        "updates": 8, "batch": 4, "warmup": 2, "log_every": 1, "checkpoint_every": 2, "score_every": 4,
-        "config": "classification-scratch.py",
-    } | training  # fmt: skip
-    recipe["measure"] = {"height": 32, "width": 32, "batch": 2}
-    identity = {"scale": "mini", "study": "coatnet", "ablation": "layouts", "arm": "tiny", "seed": seed}
-    return {**identity, "task": "classification", **recipe}
+    }
+    family = recipe["model"]["coatnet"] | tiny | (coatnet or {})
+    short = {"batch": 4, "score_every": 4, "config": "classification-scratch.py"} | training
+    measure = {"height": 32, "width": 32}
+    model = {"coatnet": family} | (model or {})
+    return conftest.make_spec("coatnet", "classification-mini", model, measure=measure, **short)
 
 
 def finished(spec: dict, data: Path, folder: Path) -> dict:
-    """Train and score; what must not depend on interruptions."""
-    trained = engine.train(spec, data, folder)
-    scored = engine.evaluate(spec, data, folder)
-    (checkpoint,) = (folder / "checkpoints").iterdir()
-    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    lines = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
-    curves = [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
-    kept = {key: trained[key] for key in ("losses", "seconds")}
-    return {**kept, "scored": scored, "curves": curves, "weights": weights}
+    return conftest.finished(engine, spec, data, folder)
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +90,10 @@ def test_the_validation_loss_is_that_of_the_whole_validation_split(data, tmp_pat
     spec = make_spec(model={"train_fraction": 0.5})
     del spec["train"]["score_every"]
     trained = finished(spec, data, tmp_path)
-    found = by_hand(trained["weights"], data, "val")
-    losses = [float(torch.nn.functional.cross_entropy(scores, torch.tensor([label]))) for label, scores in found]
+    losses = [
+        float(torch.nn.functional.cross_entropy(scores, torch.tensor([label])))
+        for label, scores in by_hand(trained["weights"], data, "val")
+    ]
     assert len(losses) == 20 and trained["losses"]["valid"] == pytest.approx(np.mean(losses), rel=1e-5)
 
 
@@ -127,14 +105,14 @@ def test_the_curve_has_validation_scores(undisturbed):
 def test_the_curve_of_a_run_and_scores_at_one_loss(undisturbed, tmp_path):
     lines = "".join(json.dumps(line) + "\n" for line in undisturbed["curves"])
     (tmp_path / "curves.jsonl").write_text(lines)
-    curve = engine.scored_curve(tmp_path, engine.TASKS["classification"])
+    curve = curves.curve(tmp_path / "curves.jsonl", METRICS)
     losses = [line["train_loss"] for line in undisturbed["curves"]]
     assert curve["update"] == [4, 8] and set(curve) == {"update", "train_loss", "top1", "top5"}
     assert curve["train_loss"] == pytest.approx([sum(losses[:4]) / 4, sum(losses[4:]) / 4], abs=1e-5)
-    assert engine.score_at_loss([2.0, 1.5, 1.0], [20, 40, 50], 1.25) == 45
-    assert engine.score_at_loss([2.0, 1.5, 1.6, 1.0], [20, 40, 30, 50], 1.5) == 40
-    assert engine.score_at_loss([2.0, 1.5], [20, 40], 1.0) is None
-    assert engine.score_at_loss([1.0, 0.5], [20, 40], 1.2) is None
+    assert curves.score_at_loss([2.0, 1.5, 1.0], [20, 40, 50], 1.25) == 45
+    assert curves.score_at_loss([2.0, 1.5, 1.6, 1.0], [20, 40, 30, 50], 1.5) == 40
+    assert curves.score_at_loss([2.0, 1.5], [20, 40], 1.0) is None
+    assert curves.score_at_loss([1.0, 0.5], [20, 40], 1.2) is None
 
 
 def test_rate_warms_up_and_follows_a_cosine(undisturbed):
@@ -146,20 +124,14 @@ def test_rate_warms_up_and_follows_a_cosine(undisturbed):
 
 def test_a_run_that_was_killed_goes_on_bit_for_bit(undisturbed, data, tmp_path, monkeypatch):
     spec, run = make_spec(), tmp_path / "run"
-    with monkeypatch.context() as patch:
-        patch.setattr(engine, "validation_loss", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            engine.train(spec, data, run)
-    newest = sorted((run / "checkpoints").glob("update_*.pth"))[-1]
-    newest.unlink()  # what is left was written before the last two updates
+    # What is left was written before the last two updates.
+    killed_before_its_end(engine, spec, data, run, monkeypatch)[-1].unlink()
     lines = [json.loads(line) for line in (run / "curves.jsonl").read_text().splitlines()]
     slow = "".join(json.dumps(line | {"seconds": 100.0}) + "\n" for line in lines)
     (run / "curves.jsonl").write_text(slow + '{"update": 9, "tra')
     again = finished(spec, data, run)
     assert 600 < again["seconds"] < 700  # those of the killed process count
-    assert again["curves"] == undisturbed["curves"] and again["losses"] == undisturbed["losses"]
-    assert again["scored"] == undisturbed["scored"]
-    assert all(torch.equal(value, undisturbed["weights"][name]) for name, value in again["weights"].items())
+    assert_same(undisturbed, again)
 
 
 def test_several_processes_share_a_training(undisturbed, data, tmp_path, monkeypatch):
@@ -167,17 +139,17 @@ def test_several_processes_share_a_training(undisturbed, data, tmp_path, monkeyp
     monkeypatch.setattr(engine, "train_one_of_many", one_of_many_on_cpus)
     spec = make_spec(gpus=2, options=WRAPPER)
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "last_checkpoint", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(engine, "scoring_runner", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             engine.train(spec, data, tmp_path)
     whole = torch.load(tmp_path / "checkpoints/update_00000008.pth", weights_only=True)["state_dict"]
     (tmp_path / "checkpoints/update_00000008.pth").unlink()
-    found = finished(spec, data, tmp_path)
-    assert [line["update"] for line in found["curves"]] == list(range(1, 9))
-    assert [line["update"] for line in found["curves"] if "valid" in line] == [4, 8]
-    assert all(torch.equal(value, whole[name]) for name, value in found["weights"].items())
+    resumed = finished(spec, data, tmp_path)
+    assert [line["update"] for line in resumed["curves"]] == list(range(1, 9))
+    assert [line["update"] for line in resumed["curves"] if "valid" in line] == [4, 8]
+    assert all(torch.equal(value, whole[name]) for name, value in resumed["weights"].items())
     # The first update is the same network on the same batch of four, here in two halves.
-    alone, together = (curves[0]["train_loss"] for curves in (undisturbed["curves"], found["curves"]))
+    alone, together = (curves[0]["train_loss"] for curves in (undisturbed["curves"], resumed["curves"]))
     assert together == pytest.approx(alone, rel=0.2) and together != alone
     assert engine.train(spec, data, tmp_path)["settings"]["gpus"] == 2
     assert "--nproc-per-node=2" in engine.command(spec, data, tmp_path)
@@ -247,9 +219,9 @@ def test_inherited_configs_are_sources_too():
 def test_the_networks_of_all_recipes_can_be_built(path):
     """On the meta device; the config of each recipe is read as it stands."""
     recipe = yaml.safe_load(path.read_text())
-    model, forward = engine.cost_model({"study": "coatnet", "task": "classification"} | recipe)
+    model, forward = engine.cost_model(completed({"study": "coatnet", "task": "classification"} | recipe))
     scores = forward()
-    assert scores.device.type == "meta" and scores.shape[0] == recipe["measure"]["batch"]
+    assert scores.device.type == "meta" and scores.shape[0] == 1
 
 
 @pytest.mark.parametrize("name", ["imagenet21k-paper.py", "finetune-paper.py"])
@@ -258,7 +230,7 @@ def test_the_paper_s_pre_training_and_fine_tuning_take_a_step(name, data):
     spec = make_spec(config=name, options={"train_dataloader.num_workers": 0, "test_dataloader.num_workers": 0,
                                            "train_dataloader.persistent_workers": False,
                                            "test_dataloader.persistent_workers": False})  # fmt: skip
-    cfg = engine.build_config(spec, data)
+    cfg = config.build_config(spec, data)
     cfg.work_dir = "unused"
     model, _, train_step = engine.measured_model(spec, data)
     train_step()
@@ -269,8 +241,7 @@ def test_the_paper_s_pre_training_and_fine_tuning_take_a_step(name, data):
 def test_a_share_of_the_training_set(fraction, numbers, data):
     from mmpretrain.registry import DATASETS
 
-    cfg = engine.build_config(make_spec(model={"train_fraction": fraction}), data)
-    engine.import_parts(cfg)
+    cfg = config.build_config(make_spec(model={"train_fraction": fraction}), data)
     images = [Path(image["img_path"]) for image in DATASETS.build(cfg.train_dataloader.dataset).load_data_list()]
     assert {(p.parent.name, p.stem) for p in images} == {(name, number) for name in CLASSES for number in numbers}
     assert len(DATASETS.build(cfg.test_dataloader.dataset)) == len(DATASETS.build(cfg.valid_dataset)) == 20
@@ -316,7 +287,7 @@ def weights(data, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("options", "message"),
     [
         ({"layout": "C-C-C-T"}, "has backbone.stages.2.0.norm1.weight, this model has not"),
         ({"blocks": {"C-C-T-T": [2, 1, 2, 1, 1]}}, "it lacks backbone.stages.1.1.norm.weight"),
@@ -324,8 +295,8 @@ def weights(data, tmp_path_factory) -> Path:
         ({"head_dim": 4}, r"backbone.stages.2.0.attention.table is \(2, 3, 3\) in it and \(4, 3, 3\) here"),
     ],
 )
-def test_weights_of_another_layout_are_one_line(words, message, weights, data, tmp_path):
-    spec = make_spec(words, options={"load_from": str(weights)})
+def test_weights_of_another_layout_are_one_line(options, message, weights, data, tmp_path):
+    spec = make_spec(options, options={"load_from": str(weights)})
     with pytest.raises(UserError, match=f"update_00000004.pth: a checkpoint of another layout: .*{message}") as error:
         engine.train(spec, data, tmp_path / "run")
     assert "\n" not in str(error.value)
@@ -336,7 +307,7 @@ def test_weights_start_a_training_on_larger_images_with_resized_tables(weights, 
 
     before = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
     spec = make_spec({"image_size": 64}, options={"load_from": str(weights)})
-    runner = engine.build_runner(engine.write_config(spec, data, tmp_path / "run"))
+    runner = engine.build_runner(config.write_config(spec, data, tmp_path / "run"))
     runner.load_or_resume()
     after = runner.model.state_dict()
     tables = [name for name in before if name.endswith(".table")]
@@ -351,7 +322,7 @@ def transfer_spec(weights: Path, **training) -> dict:
 
 
 def weights_at_the_start(spec: dict, data: Path, folder: Path) -> dict:
-    runner = engine.build_runner(engine.write_config(spec, data, folder))
+    runner = engine.build_runner(config.write_config(spec, data, folder))
     runner.load_or_resume()
     return runner.model.state_dict()
 
@@ -382,14 +353,8 @@ def test_other_classes_get_a_fresh_last_layer(weights, copy, tmp_path):
 def test_a_killed_transfer_goes_on_from_its_own_checkpoint(weights, data, tmp_path, monkeypatch):
     spec, run = transfer_spec(weights, updates=4, warmup=1), tmp_path / "run"
     undisturbed = finished(spec, data, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        patch.setattr(engine, "validation_loss", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            engine.train(spec, data, run)
-    sorted((run / "checkpoints").glob("update_*.pth"))[-1].unlink()
-    again = finished(spec, data, run)
-    assert again["curves"] == undisturbed["curves"] and again["scored"] == undisturbed["scored"]
-    assert all(torch.equal(value, undisturbed["weights"][name]) for name, value in again["weights"].items())
+    killed_before_its_end(engine, spec, data, run, monkeypatch)[-1].unlink()
+    assert_same(undisturbed, finished(spec, data, run))
 
 
 def test_weights_that_are_not_there_or_damaged_are_one_line(weights, data, tmp_path):
@@ -397,17 +362,58 @@ def test_weights_that_are_not_there_or_damaged_are_one_line(weights, data, tmp_p
     spec["pretrained"] = str(folder / "metrics.json")
     with pytest.raises(UserError, match="source/checkpoints: holds no checkpoint; remove metrics.json beside it"):
         engine.train(spec, data, tmp_path / "run")
-    (folder / "checkpoints").mkdir(parents=True)
-    (folder / "checkpoints" / weights.name).write_bytes(weights.read_bytes()[:5000])
+    copy = folder / "checkpoints" / weights.name
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(weights.read_bytes())
+    files.seal(copy)
+    engine.build_runner(config.write_config(spec, data, tmp_path / "run")).load_or_resume()
+    flip_bit(copy, 0.3)
     with pytest.raises(UserError, match=f"{weights.name}: damaged checkpoint .*train it again") as error:
         engine.train(spec, data, tmp_path / "run")
     assert "\n" not in str(error.value)
 
 
+class Trap:
+    """What a hostile checkpoint holds: reading it as a pickle writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def ways_to_load(path: Path) -> list[dict]:
+    """Options of a config by which mmengine reads weights."""
+    return [
+        {"load_from": str(path)},
+        {"model.pretrained": str(path)},
+        {"model.init_cfg": {"type": "Pretrained", "checkpoint": str(path)}},
+    ]
+
+
+@pytest.mark.parametrize("way", range(3), ids=["load_from", "pretrained", "init_cfg"])
+def test_no_way_of_loading_weights_runs_what_a_file_holds(way, data, tmp_path):
+    path, sprung = tmp_path / "hostile.pth", tmp_path / "sprung"
+    torch.save({"state_dict": {}, "meta": Trap(sprung)}, path)
+    spec = resnet_spec(options=ways_to_load(path)[way])
+    with pytest.raises(
+        UserError, match="hostile.pth: cannot be read as weights alone .*name a whole checkpoint"
+    ) as error:
+        engine.train(spec, data, tmp_path / "run")
+    assert "\n" not in str(error.value) and not sprung.exists()
+
+
+def resnet_spec(**training) -> dict:
+    """A backbone of mmpretrain's own base class, which heeds `init_cfg`."""
+    spec = make_spec(model={"coatnet": None, "aaconv": {"network": "cifar20", "kind": "plain"}}, **training)
+    return spec | {"study": "aaconv"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s["model"].pop("coatnet"), "model: names no family of backbones; give exactly one of"),
+        (lambda s: s["model"].pop("coatnet"), "model: names no backbone; give exactly one of aaconv, acmix, coatnet"),
         (lambda s: s["model"].update(acmix={}), "model: names acmix and coatnet; give exactly one of"),
         (lambda s: s["model"].update(deformable=True), "model.deformable: not known to the task classification"),
         (lambda s: s["train"].update(warmup=8), "train.warmup=8: must be at least 1 and less than updates=8"),
@@ -422,4 +428,4 @@ def test_faults_of_a_recipe_are_one_line(change, message, data):
     spec = make_spec()
     change(spec)
     with pytest.raises(UserError, match=message):
-        engine.build_config(spec, data)
+        config.build_config(spec, data)

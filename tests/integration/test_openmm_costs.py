@@ -5,6 +5,7 @@ import pytest
 from analysis import module_cost
 from plugins.runner.cost import cost
 from plugins.suite.catalog import resolve
+from tests.integration.conftest import completed
 
 # Section 4 of the paper's terms over the nine blocks of ResNet-50 at 800 x 1344, keys at stride 2: params (M), GMACs.
 NINE_BLOCKS = {
@@ -30,7 +31,7 @@ def counted() -> list[dict]:
     }
     return [
         {"study": "spatial_attention", "arm": f"{name}/{arm}"}
-        | cost(resolve("paper", "spatial_attention", name, arm, 1))
+        | cost(completed(resolve("paper", "spatial_attention", name, arm, 1)))
         for name, arms in wanted.items()
         for arm in arms
     ]

@@ -15,10 +15,13 @@ import torch
 import yaml
 from PIL import Image
 
-from plugins.openmm_ext import engine
-from plugins.suite.data import seal
+from plugins.openmm_ext import config, engine
 from plugins.suite.errors import UserError
+from tests.integration import conftest
+from tests.integration.conftest import assert_same, flip_bit, killed_before_its_end, make_boxes
 from tests.integration.processes import WRAPPER, assert_shared, one_of_many_on_cpus
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = ROOT / "experiments" / "spatial_attention"
@@ -31,96 +34,28 @@ ARMS = {
 ATTENTION = "gen_attention_block"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def make_data(folder: Path, classes=("box", "disc"), images: int = 6) -> Path:
-    """COCO folders of noise images with two bright rectangles each, 64 x 64."""
-    rng = np.random.default_rng(0)
-    for split in ("train", "val", "test"):
-        (folder / "images" / split).mkdir(parents=True)
-        content = {
-            "images": [],
-            "annotations": [],
-            "categories": [{"id": i, "name": c} for i, c in enumerate(classes, 1)],
-        }
-        for number in range(1, images + 1):
-            pixels = rng.integers(0, 120, (64, 64, 3), dtype=np.uint8)
-            for kind in (0, 1):
-                x, y = (int(v) for v in rng.integers(2, 30, 2))
-                pixels[y : y + 24, x : x + 24, kind] = 250
-                box = {"id": len(content["annotations"]) + 1, "image_id": number, "category_id": kind + 1, "iscrowd": 0}
-                content["annotations"].append(box | {"bbox": [x, y, 24, 24], "area": 576})
-            Image.fromarray(pixels).save(folder / "images" / split / f"{number}.png")
-            content["images"].append({"id": number, "file_name": f"{number}.png", "width": 64, "height": 64})
-        (folder / "annotations").mkdir(exist_ok=True)
-        (folder / "annotations" / f"{split}.json").write_text(json.dumps(content))
-    facts = {"classes": list(classes), "size": [64, 64], "counts": {}, "skipped": {}}
-    seal(folder, "tiny", {}, facts)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    return make_data(tmp_path_factory.mktemp("tiny") / "data")
+    return make_boxes(tmp_path_factory.mktemp("tiny") / "data")
 
 
-def make_spec(words: dict | None = None, scale: str = "mini", seed: int = 1, **training) -> dict:
-    """The spec of an arm with the words `words`, cut down to 8 updates of two images on one device."""
-    recipe = yaml.safe_load((STUDY / "configs" / f"detection-{scale}.yaml").read_text())
-    identity = {
-        "scale": scale,
-        "study": "spatial_attention",
-        "ablation": "factors_detection",
-        "arm": "tiny",
-        "seed": seed,
-    }
-    spec = {**identity, "task": "detection", **recipe, "model": recipe["model"] | (words or {})}
-    spec["train"] |= {
-        "updates": 8,
-        "batch": 2,
-        "gpus": 1,
-        "warmup": 2,
-        "log_every": 1,
-        "checkpoint_every": 2,
-    } | training
-    spec["measure"] = {"height": 64, "width": 96, "batch": 2, "proposals": 10}
-    return spec
+def make_spec(model: dict | None = None, scale: str = "mini", **training) -> dict:
+    """The spec of an arm with the options `model`."""
+    measure = {"height": 64, "width": 96, "proposals": 10}
+    return conftest.make_spec("spatial_attention", f"detection-{scale}", model or {}, measure=measure, **training)
 
 
-WORDS = {"attention": {"terms": "1111", "kv_stride": 2}, "deformable": True}
+def finished(spec: dict, data: Path, folder: Path) -> dict:
+    return conftest.finished(engine, spec, data, folder)
+
+
+OPTIONS = {"attention": {"terms": "1111", "kv_stride": 2}, "deformable": True}
 
 
 @pytest.fixture(scope="module")
 def undisturbed(data, tmp_path_factory) -> dict:
     """A whole run of the arm with everything in it."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    return finished(make_spec(WORDS), data, folder)
-
-
-def finished(spec: dict, data: Path, folder: Path) -> dict:
-    """Train and score; what must not depend on interruptions."""
-    trained = engine.train(spec, data, folder)
-    scored = engine.evaluate(spec, data, folder)
-    (checkpoint,) = (folder / "checkpoints").iterdir()
-    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    lines = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
-    curves = [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
-    found = {"losses": trained["losses"], "metrics": scored["metrics"], "curves": curves, "weights": weights}
-    return found | {"folder": folder}
-
-
-def assert_same(first: dict, second: dict) -> None:
-    for key in ("losses", "metrics", "curves"):
-        assert first[key] == second[key], key
-    assert first["weights"].keys() == second["weights"].keys()
-    for name, value in first["weights"].items():
-        assert torch.equal(value, second["weights"][name]), name
+    return finished(make_spec(OPTIONS), data, tmp_path_factory.mktemp("undisturbed") / "run")
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -137,14 +72,14 @@ def test_every_arm_trains_a_step(arm, data):
 
 
 def test_every_split_has_its_place(data, tmp_path):
-    cfg = engine.write_config(make_spec(), data, tmp_path)
+    cfg = config.write_config(make_spec(), data, tmp_path)
     sets = (cfg.train_dataloader.dataset, cfg.valid_dataset, cfg.test_dataloader.dataset)
     assert [s.ann_file for s in sets] == [f"annotations/{part}.json" for part in ("train", "val", "test")]
     assert [s.data_prefix.img for s in sets] == [f"images/{part}/" for part in ("train", "val", "test")]
 
 
 def test_operators_stand_at_the_papers_places(data):
-    model, _, _ = engine.measured_model(make_spec(WORDS), data)
+    model, _, _ = engine.measured_model(make_spec(OPTIONS), data)
     backbone = model.backbone
     stages = [backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4]
     assert [sum(hasattr(block, ATTENTION) for block in stage) for stage in stages] == [0, 0, 6, 3]
@@ -157,7 +92,7 @@ def test_operators_stand_at_the_papers_places(data):
 
 def test_training_starts_as_identity_and_regular_convolution(data, tmp_path):
     """A ResNet from scratch re-draws the convolutions inside it; ours have to restore their own start."""
-    cfg = engine.write_config(make_spec(WORDS), data, tmp_path)
+    cfg = config.write_config(make_spec(OPTIONS), data, tmp_path)
     model = engine.build_runner(cfg).model
     model.init_weights()
     block = model.backbone.layer4[1]
@@ -168,7 +103,7 @@ def test_training_starts_as_identity_and_regular_convolution(data, tmp_path):
     assert attention.value_conv.weight.abs().max() <= bound
 
 
-def words_of(terms: str, deformable: bool) -> dict:
+def options_of(terms: str, deformable: bool) -> dict:
     return {"attention": {"terms": terms, "kv_stride": 2}} | ({"deformable": True} if deformable else {})
 
 
@@ -178,8 +113,8 @@ def test_public_settings_load_strictly_both_ways(terms, deformable, tmp_path):
     from mmengine.config import Config
     from mmengine.registry import MODELS, init_default_scope
 
-    data = make_data(tmp_path / "data", [f"class{i}" for i in range(80)], images=1)
-    ours, _, _ = engine.measured_model(make_spec(words_of(terms, deformable), "paper"), data)
+    data = make_boxes(tmp_path / "data", [f"class{i}" for i in range(80)], images=1)
+    ours, _, _ = engine.measured_model(make_spec(options_of(terms, deformable), "paper"), data)
     name = f"faster-rcnn_r50-attn{terms}{'-dcn' if deformable else ''}_fpn_1x_coco.py"
     package = Path(engine.command(make_spec(), data, tmp_path)[1]).parents[1]
     theirs_cfg = Config.fromfile(package / "configs" / "empirical_attention" / name)
@@ -211,14 +146,14 @@ def test_pictures_hold_the_true_boxes_and_the_attention_of_the_last_fine_layer(u
 
 
 def test_same_seed_twice_is_identical_and_another_differs(undisturbed, data, tmp_path):
-    assert_same(undisturbed, finished(make_spec(WORDS), data, tmp_path / "again"))
-    engine.train(make_spec(WORDS, seed=2, updates=2), data, tmp_path / "other")
+    assert_same(undisturbed, finished(make_spec(OPTIONS), data, tmp_path / "again"))
+    engine.train(make_spec(OPTIONS, seed=2, updates=2), data, tmp_path / "other")
     first = json.loads((tmp_path / "other" / "curves.jsonl").read_text().splitlines()[0])
     assert first["train_loss"] != undisturbed["curves"][0]["train_loss"]
 
 
 def test_killed_run_goes_on_bit_for_bit(undisturbed, data, tmp_path):
-    spec, run = make_spec(WORDS), tmp_path / "run"
+    spec, run = make_spec(OPTIONS), tmp_path / "run"
     code = """
 import json, sys, torch
 from pathlib import Path
@@ -243,26 +178,39 @@ openmm_engine.train(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]
 def test_two_processes_share_a_training(undisturbed, data, tmp_path, monkeypatch):
     """A process a GPU; here two on the CPU."""
     monkeypatch.setattr(engine, "train_one_of_many", one_of_many_on_cpus)
-    together = finished(make_spec(WORDS, gpus=2, options=WRAPPER), data, tmp_path)
+    together = finished(make_spec(OPTIONS, gpus=2, options=WRAPPER), data, tmp_path)
     assert_shared(together["curves"], undisturbed["curves"])
 
 
-def test_truncated_checkpoint_gives_way_to_the_one_before(undisturbed, data, tmp_path, monkeypatch, capsys):
-    spec, run = make_spec(WORDS), tmp_path / "run"
-    with monkeypatch.context() as patch:
-        patch.setattr(engine, "validation_loss", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            engine.train(spec, data, run)
-    older, newest = sorted((run / "checkpoints").glob("update_*.pth"))
-    newest.write_bytes(newest.read_bytes()[:20000])
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:20000])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [truncate, lambda path: flip_bit(path, 0.3), lambda path: flip_bit(path, 0.7)],
+    ids=["truncated", "a bit at 30 %", "a bit at 70 %"],
+)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage, undisturbed, data, tmp_path, monkeypatch, capsys):
+    spec, run = make_spec(OPTIONS), tmp_path / "run"
+    older, newest = killed_before_its_end(engine, spec, data, run, monkeypatch)
+    damage(newest)
     assert_same(undisturbed, finished(spec, data, run))
     output = capsys.readouterr().out
     assert f"{newest}: damaged checkpoint" in output and f"resume from {older}" in output
 
 
+def test_without_a_whole_checkpoint_a_training_begins_anew(undisturbed, data, tmp_path, monkeypatch, capsys):
+    spec, run = make_spec(OPTIONS), tmp_path / "run"
+    for path in killed_before_its_end(engine, spec, data, run, monkeypatch):
+        flip_bit(path, 0.5)
+    assert_same(undisturbed, finished(spec, data, run))
+    assert capsys.readouterr().out.count("damaged checkpoint") == 2
+
+
 def test_written_config_trains_alone_with_the_packages_tool(undisturbed, data, tmp_path):
-    spec, run, elsewhere = make_spec(WORDS), tmp_path / "run", tmp_path / "by_hand"
-    engine.write_config(spec, data, run)
+    spec, run, elsewhere = make_spec(OPTIONS), tmp_path / "run", tmp_path / "by_hand"
+    config.write_config(spec, data, run)
     argv = [*engine.command(spec, data, run), "--work-dir", str(elsewhere)]
     environment = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True)
@@ -270,12 +218,6 @@ def test_written_config_trains_alone_with_the_packages_tool(undisturbed, data, t
     path = elsewhere / "checkpoints" / "update_00000008.pth"
     weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     assert all(torch.equal(value, undisturbed["weights"][name]) for name, value in weights.items())
-
-
-def test_checkpoint_of_other_settings_is_refused(data, tmp_path):
-    engine.train(make_spec(updates=2), data, tmp_path)
-    with pytest.raises(UserError, match="update_00000002.pth: written by other settings"):
-        engine.train(make_spec(updates=4), data, tmp_path)
 
 
 def test_truncated_image_is_named(data, tmp_path):
@@ -330,10 +272,12 @@ def test_missing_files_are_one_line(data, tmp_path):
 
 
 def test_faults_of_a_recipe_are_one_line(data):
-    words = "aaconv, acmix, attention, deformable, dynamic_convolution"
-    with pytest.raises(UserError, match=f"model.layers: not known to the task detection; it knows {words}"):
-        engine.build_config(make_spec({"layers": 3}), data)
+    known = "aaconv, acmix, attention, deformable, dynamic_convolution"
+    with pytest.raises(UserError, match=f"model.layers: not known to the task detection; known: {known}"):
+        config.build_config(make_spec({"layers": 3}), data)
+    with pytest.raises(UserError, match="model.attenton: not known .*; did you mean 'attention'?"):
+        config.build_config(make_spec({"attenton": {"terms": "0010"}}), data)
     with pytest.raises(UserError, match="train.checkpoint_every=3: must be a multiple of log_every=2"):
-        engine.build_config(make_spec(log_every=2, checkpoint_every=3), data)
+        config.build_config(make_spec(log_every=2, checkpoint_every=3), data)
     with pytest.raises(UserError, match="configs/absent.py: named by train.config but missing"):
-        engine.build_config(make_spec(config="absent.py"), data)
+        config.build_config(make_spec(config="absent.py"), data)

@@ -12,11 +12,15 @@ import torch
 import yaml
 from PIL import Image
 
-from plugins.openmm_ext import engine
+from plugins.openmm_ext import config, engine
 from plugins.suite.data import seal
 from plugins.suite.errors import UserError
 from plugins.suite.sources import run_sources
+from tests.integration import conftest
+from tests.integration.conftest import assert_same, left_by, make_masks
 from tests.integration.processes import WRAPPER, assert_shared, one_of_many_on_cpus
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = ROOT / "experiments" / "spatial_attention"
@@ -31,87 +35,39 @@ def arms(ablation: str) -> dict:
 ARMS = arms("factors_segmentation") | arms("dynamic_segmentation") | arms("kv_stride_segmentation")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """Noise images of 48 x 40 with two bright rectangles; a strip of each mask is ignored."""
-    folder, rng = tmp_path_factory.mktemp("tiny") / "data", np.random.default_rng(0)
-    for split in ("train", "val", "test"):
-        (folder / "images" / split).mkdir(parents=True)
-        (folder / "masks" / split).mkdir(parents=True)
-        for number in range(4):
-            pixels, mask = rng.integers(0, 120, (40, 48, 3), dtype=np.uint8), np.zeros((40, 48), np.uint8)
-            for kind in (0, 1):
-                x, y = (int(v) for v in rng.integers(2, 20, 2))
-                pixels[y : y + 16, x : x + 16, kind] = 250
-                mask[y : y + 16, x : x + 16] = kind + 1
-            mask[:, :4] = 255
-            Image.fromarray(pixels).save(folder / "images" / split / f"{number}.png")
-            Image.fromarray(mask).save(folder / "masks" / split / f"{number}.png")
-    facts = {"mask_classes": list(CLASSES), "size": [48, 40], "counts": {}, "skipped": {}}
-    seal(folder, "tiny", {}, facts)
-    return folder
+    return make_masks(tmp_path_factory.mktemp("tiny") / "data", CLASSES)
 
 
-def make_spec(words: dict | None = None, seed: int = 1, **training) -> dict:
-    """The mini recipe with the words `words`, cut down to 6 updates of two images."""
-    recipe = yaml.safe_load((STUDY / "configs" / "segmentation-mini.yaml").read_text())
-    del recipe["train"]["options"]  # weights of the six classes of the mini data
-    recipe["train"] |= {"updates": 6, "batch": 2, "warmup": 2, "log_every": 1, "checkpoint_every": 2} | training
-    recipe["measure"] = {"height": 40, "width": 48, "batch": 2}
-    identity = {"scale": "mini", "study": "spatial_attention", "ablation": "x", "arm": "tiny", "seed": seed}
-    return {**identity, "task": "segmentation", **recipe, "model": words or {}}
-
-
-WORDS = {"attention": {"terms": "0110", "kv_stride": 2}, "deformable": True}
+def make_spec(model: dict | None = None, scale: str = "mini", **training) -> dict:
+    """The spec of an arm with the options `model`, without the class weights of the mini data."""
+    short = {"updates": 6, "options": {}} | training
+    return conftest.make_spec("spatial_attention", f"segmentation-{scale}", model or {}, **short)
 
 
 def finished(spec: dict, data: Path, folder: Path) -> dict:
-    """Train and score; what must not depend on interruptions."""
-    trained = engine.train(spec, data, folder)
-    return {"losses": trained["losses"], "scored": engine.evaluate(spec, data, folder)} | left_by(folder)
+    return conftest.finished(engine, spec, data, folder)
 
 
-def left_by(folder: Path) -> dict:
-    """Curves, pictures and weights of a finished run."""
-    (checkpoint,) = (folder / "checkpoints").iterdir()
-    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    lines = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
-    curves = [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
-    pictures = {path.name: path.read_bytes() for path in (folder / "pictures").glob("*.png")}
-    return {"curves": curves, "pictures": pictures, "weights": weights}
+OPTIONS = {"attention": {"terms": "0110", "kv_stride": 2}, "deformable": True}
 
 
 @pytest.fixture(scope="module")
 def undisturbed(data, tmp_path_factory) -> dict:
-    return finished(make_spec(WORDS), data, tmp_path_factory.mktemp("undisturbed") / "run")
-
-
-def assert_same(first: dict, second: dict) -> None:
-    for key in ("losses", "scored", "curves", "pictures"):
-        assert first[key] == second[key], key
-    assert first["weights"].keys() == second["weights"].keys()
-    for name, value in first["weights"].items():
-        assert torch.equal(value, second["weights"][name]), name
+    return finished(make_spec(OPTIONS), data, tmp_path_factory.mktemp("undisturbed") / "run")
 
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_every_arm_trains_a_step(arm, data):
-    words = ARMS[arm]
-    model, inference, train_step = engine.measured_model(make_spec(words), data)
+    options = ARMS[arm]
+    model, inference, train_step = engine.measured_model(make_spec(options), data)
     assert inference().shape[1] == len(CLASSES)
     train_step()
     used = [name for name, parameter in model.named_parameters() if parameter.grad is not None]
-    layer = "attention" in words or "dynamic_convolution" in words
+    layer = "attention" in options or "dynamic_convolution" in options
     assert [name for name in used if name.endswith("gamma")] == (["decode_head.between.gamma"] if layer else [])
-    assert sum("conv_offset.weight" in name for name in used) == (13 if "deformable" in words else 0)
+    assert sum("conv_offset.weight" in name for name in used) == (13 if "deformable" in options else 0)
 
 
 def test_the_plain_arm_is_mmsegs_own_head_and_ours_adds_the_layer_alone(data):
@@ -127,7 +83,7 @@ def test_the_plain_arm_is_mmsegs_own_head_and_ours_adds_the_layer_alone(data):
 
 
 def test_every_split_has_its_place(data, tmp_path):
-    cfg = engine.write_config(make_spec(), data, tmp_path)
+    cfg = config.write_config(make_spec(), data, tmp_path)
     sets = (cfg.train_dataloader.dataset, cfg.valid_dataset, cfg.test_dataloader.dataset)
     assert [s.data_prefix.img_path for s in sets] == [f"images/{part}" for part in ("train", "val", "test")]
     assert [s.data_prefix.seg_map_path for s in sets] == [f"masks/{part}" for part in ("train", "val", "test")]
@@ -135,7 +91,7 @@ def test_every_split_has_its_place(data, tmp_path):
 
 def test_a_layer_starts_anew_after_the_packages_initialisation(data, tmp_path):
     spec = make_spec({"dynamic_convolution": {"kernel": 3}, "deformable": True})
-    model = engine.build_runner(engine.write_config(spec, data, tmp_path)).model
+    model = engine.build_runner(config.write_config(spec, data, tmp_path)).model
     model.init_weights()
     assert not model.decode_head.between.gamma.any()
     offsets = [m.conv_offset for m in model.modules() if hasattr(m, "conv_offset")]
@@ -144,7 +100,7 @@ def test_a_layer_starts_anew_after_the_packages_initialisation(data, tmp_path):
 
 def test_scores_are_those_of_the_saved_weights(undisturbed, data):
     """Mean IoU and pixel accuracy over the test pixels that count, without mmseg's loop and evaluator."""
-    model, _, _ = engine.measured_model(make_spec(WORDS), data)
+    model, _, _ = engine.measured_model(make_spec(OPTIONS), data)
     model.load_state_dict(undisturbed["weights"])
     model.eval()
     table = np.zeros((len(CLASSES), len(CLASSES)))
@@ -184,9 +140,9 @@ from plugins.runner.engines import load_engine
 torch.set_num_threads(1)
 spec, data, run = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 engine = load_engine(spec)
-found = {"losses": engine.train(spec, data, run)["losses"], "scored": engine.evaluate(spec, data, run)}
+result = {"losses": engine.train(spec, data, run)["losses"], "scored": engine.evaluate(spec, data, run)}
 engine.measured_model(spec, data)
-print("found " + json.dumps(found | {"sources": imported_sources()}))
+print("result " + json.dumps(result | {"sources": imported_sources()}))
 """
 
 
@@ -198,7 +154,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit_and_imports_what_it_declares(und
         if runner.iter == 4:
             raise KeyboardInterrupt
 
-    spec, run, write = make_spec(WORDS), tmp_path / "run", CurvesHook.after_train_iter
+    spec, run, write = make_spec(OPTIONS), tmp_path / "run", CurvesHook.after_train_iter
     with monkeypatch.context() as patch:
         patch.setattr(CurvesHook, "after_train_iter", stop)
         with pytest.raises(KeyboardInterrupt):
@@ -207,21 +163,21 @@ def test_an_interrupted_run_goes_on_bit_for_bit_and_imports_what_it_declares(und
     argv = [sys.executable, "-c", RESUME, json.dumps(spec), str(data), str(run)]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("found "))[6:])
-    assert set(found.pop("sources")) == {path for path in run_sources(spec) if path.startswith("plugins/")}
-    assert_same(undisturbed, found | left_by(run))
+    result = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("result "))[7:])
+    assert set(result.pop("sources")) == {path for path in run_sources(spec) if path.startswith("plugins/")}
+    assert_same(undisturbed, result | left_by(run))
 
 
 def test_two_processes_share_a_training(undisturbed, data, tmp_path, monkeypatch):
     """A process a GPU; here two on the CPU."""
     monkeypatch.setattr(engine, "train_one_of_many", one_of_many_on_cpus)
-    together = finished(make_spec(WORDS, gpus=2, options=WRAPPER), data, tmp_path)
+    together = finished(make_spec(OPTIONS, gpus=2, options=WRAPPER), data, tmp_path)
     assert_shared(together["curves"], undisturbed["curves"])
 
 
 def test_written_config_trains_alone_with_the_packages_tool(undisturbed, data, tmp_path):
-    spec, run, elsewhere = make_spec(WORDS), tmp_path / "run", tmp_path / "by_hand"
-    engine.write_config(spec, data, run)
+    spec, run, elsewhere = make_spec(OPTIONS), tmp_path / "run", tmp_path / "by_hand"
+    config.write_config(spec, data, run)
     argv = [*engine.command(spec, data, run), "--work-dir", str(elsewhere)]
     environment = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True)
@@ -267,20 +223,20 @@ def test_a_palette_of_another_length_is_one_line(data, tmp_path):
 
 def test_the_paper_recipe_trains_a_step_and_keeps_the_packages_schedule(data):
     """A whole ResNet-50 of mmseg's own config, cut to small crops; 255 and three classes of the data."""
-    recipe = yaml.safe_load((STUDY / "configs" / "segmentation-paper.yaml").read_text())
-    spec = make_spec() | recipe | {"scale": "paper", "model": {"attention": {"terms": "0010"}}}
+    options = {"updates": 40000, "warmup": 1, "batch": 8, "log_every": 50, "checkpoint_every": 4000}
+    spec = make_spec({"attention": {"terms": "0010"}}, "paper", **options)
     spec["measure"] = {"height": 65, "width": 65, "batch": 2}
-    cfg = engine.build_config(spec, data)
+    cfg = config.build_config(spec, data)
     assert cfg.model.pretrained == "open-mmlab://resnet50_v1c" and cfg.model.test_cfg.mode == "slide"
     assert [(s["type"], s["end"]) for s in cfg.param_scheduler] == [("PolyLR", 40000)]
     assert cfg.model.decode_head.num_classes == cfg.model.auxiliary_head.num_classes == len(CLASSES)
     model, inference, train_step = engine.measured_model(spec, data)
-    assert inference().shape == (2, 3, 9, 9)
+    assert inference().shape == (1, 3, 9, 9)
     train_step()
     assert model.decode_head.between.gamma.grad is not None
 
 
 def test_two_operators_in_one_place_are_one_line(data):
-    words = {"attention": {"terms": "0010"}, "dynamic_convolution": {"kernel": 3}}
-    with pytest.raises(UserError, match="both take the same place"):
-        engine.build_config(make_spec(words), data)
+    options = {"attention": {"terms": "0010"}, "dynamic_convolution": {"kernel": 3}}
+    with pytest.raises(UserError, match="model.attention: takes the place of ConvattnDynamicConv; set one of the two"):
+        config.build_config(make_spec(options), data)

@@ -6,9 +6,9 @@ rule list_runs:
         "results/logs/{scale}/list_runs.log",
     priority: 100  # `analysis.status` reads it while the runs go on
     params:
-        runs=lambda w: inputs.expected(RUNS),
+        runs=lambda w: jobs.expected(RUNS),
     run:
-        inputs.write_expected(output.expected, params.runs)
+        jobs.write_expected(output.expected, params.runs)
 
 
 rule collect:
@@ -24,7 +24,7 @@ rule collect:
     conda:
         "../../environment.yml"
     shell:
-        "python -m analysis.collect --expected {input.expected:q} --study {wildcards.study} --out {output.runs:q}"
+        "python -m analysis.collect --expected {input.expected:q} --study {wildcards.study:q} --out {output.runs:q}"
         " &> {log:q}"
 
 
@@ -40,5 +40,5 @@ rule collect_published:
     conda:
         "../../environment.yml"
     shell:
-        "python -m analysis.collect --metrics {input.metrics:q} --study {wildcards.study} --out {output.runs:q}"
+        "python -m analysis.collect --metrics {input.metrics:q} --study {wildcards.study:q} --out {output.runs:q}"
         " &> {log:q}"

@@ -3,7 +3,7 @@ rule tabulate:
     input:
         runs="results/{where}/tables/{study}/runs.csv",
         details="results/{where}/tables/{study}/details.json",
-        definitions=lambda w: inputs.study_files(w.study, "ablations"),
+        definitions=lambda w: jobs.study_files(w.study, "ablations"),
         sources=ANALYSIS,
     output:
         report(
@@ -17,8 +17,8 @@ rule tabulate:
     conda:
         "../../environment.yml"
     shell:
-        "python -m analysis.tables --runs-csv {input.runs:q} --study {wildcards.study}"
-        " --out results/{wildcards.where}/tables"
+        "python -m analysis.tables --runs-csv {input.runs:q} --study {wildcards.study:q}"
+        " --out results/{wildcards.where:q}/tables"
         " &> {log:q}"
 
 
@@ -27,7 +27,7 @@ rule plot:
     input:
         runs="results/{where}/tables/{study}/runs.csv",
         details="results/{where}/tables/{study}/details.json",
-        definitions=lambda w: inputs.study_files(w.study, "ablations"),
+        definitions=lambda w: jobs.study_files(w.study, "ablations"),
         reference="experiments/{study}/reference.csv",
         sources=ANALYSIS,
     output:
@@ -46,8 +46,8 @@ rule plot:
     params:
         caption=lambda w: CAPTIONS[w.kind],
     shell:
-        "python -m analysis.figures --runs-csv {input.runs:q} --study {wildcards.study} --kind {wildcards.kind}"
-        " --out results/{wildcards.where}/figures"
+        "python -m analysis.figures --runs-csv {input.runs:q} --study {wildcards.study:q} --kind {wildcards.kind:q}"
+        " --out results/{wildcards.where:q}/figures"
         " &> {log:q}"
 
 
@@ -55,7 +55,7 @@ rule show_pictures:
     """What the trained networks predict and where they look, from the pictures that runs leave."""
     input:
         runs="results/{scale}/tables/{study}/runs.csv",
-        definitions=lambda w: inputs.study_files(w.study, "ablations"),
+        definitions=lambda w: jobs.study_files(w.study, "ablations"),
         sources=ANALYSIS,
     output:
         report(
@@ -69,8 +69,8 @@ rule show_pictures:
     conda:
         "../../environment.yml"
     shell:
-        "python -m analysis.pictures --runs-csv {input.runs:q} --study {wildcards.study} --figure {wildcards.picture}"
-        " --runs results/runs/{wildcards.scale} --out results/{wildcards.scale}/figures"
+        "python -m analysis.pictures --runs-csv {input.runs:q} --study {wildcards.study:q} --figure {wildcards.picture:q}"
+        " --runs results/runs/{wildcards.scale:q} --out results/{wildcards.scale:q}/figures"
         " &> {log:q}"
 
 
@@ -78,7 +78,7 @@ rule compare:
     """Ours beside the paper's numbers and those of the official code or toolbox."""
     input:
         runs="results/{where}/tables/{study}/runs.csv",
-        definitions=lambda w: inputs.study_files(w.study, "ablations"),
+        definitions=lambda w: jobs.study_files(w.study, "ablations"),
         reference="experiments/{study}/reference.csv",
         sources=ANALYSIS,
     output:
@@ -94,8 +94,8 @@ rule compare:
     conda:
         "../../environment.yml"
     shell:
-        "python -m analysis.compare --runs-csv {input.runs:q} --study {wildcards.study}"
-        " --out results/{wildcards.where}/tables/{wildcards.study}/comparison"
+        "python -m analysis.compare --runs-csv {input.runs:q} --study {wildcards.study:q}"
+        " --out results/{wildcards.where:q}/tables/{wildcards.study:q}/comparison"
         " &> {log:q}"
 
 
@@ -103,7 +103,7 @@ rule judge_claims:
     """A verdict for every numbered claim of the paper: supported, contradicted, undecided or not comparable."""
     input:
         runs="results/{where}/tables/{study}/runs.csv",
-        definitions=lambda w: inputs.study_files(w.study, "ablations"),
+        definitions=lambda w: jobs.study_files(w.study, "ablations"),
         claims="experiments/{study}/claims.yaml",
         reference="experiments/{study}/reference.csv",
         sources=ANALYSIS,
@@ -120,8 +120,8 @@ rule judge_claims:
     conda:
         "../../environment.yml"
     shell:
-        "python -m analysis.claims --runs-csv {input.runs:q} --study {wildcards.study}"
-        " --out results/{wildcards.where}/tables/{wildcards.study}/claims"
+        "python -m analysis.claims --runs-csv {input.runs:q} --study {wildcards.study:q}"
+        " --out results/{wildcards.where:q}/tables/{wildcards.study:q}/claims"
         " &> {log:q}"
 
 
@@ -129,7 +129,7 @@ rule show_all_studies:
     """Every arm of the studies that share a task in one picture: metric against parameters and multiply-adds."""
     input:
         runs=lambda w: [f"results/{w.where}/tables/{study}/runs.csv" for study in studies_at(w.where)],
-        definitions=lambda w: [path for study in studies_at(w.where) for path in inputs.study_files(study, "ablations")],
+        definitions=lambda w: [path for study in studies_at(w.where) for path in jobs.study_files(study, "ablations")],
         sources=ANALYSIS,
     output:
         report(
@@ -145,8 +145,8 @@ rule show_all_studies:
     conda:
         "../../environment.yml"
     shell:
-        "python -m analysis.overview --dir results/{wildcards.where} --task {wildcards.task}"
-        " --out results/{wildcards.where}/figures/overview"
+        "python -m analysis.overview --dir results/{wildcards.where:q} --task {wildcards.task:q}"
+        " --out results/{wildcards.where:q}/figures/overview"
         " &> {log:q}"
 
 
@@ -163,4 +163,4 @@ rule write_report:
     conda:
         "../../environment.yml"
     shell:
-        "python -m analysis.report --dir results/{wildcards.where} --out {output.page:q}" " &> {log:q}"
+        "python -m analysis.report --dir results/{wildcards.where:q} --out {output.page:q}" " &> {log:q}"

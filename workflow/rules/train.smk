@@ -12,10 +12,11 @@ rule train:
         "../../environment.yml"
     threads: lambda w: spec_of(w)["threads"]
     resources:
-        gpu=lambda w: GPUS_PER_RUN * spec_of(w)["train"].get("gpus", 1),
+        machine=1,
+        gpu=lambda w: GPUS_PER_RUN * spec_of(w)["train"]["gpus"],
     params:
-        spec=lambda w: experiments.digest(spec_of(w)),
+        spec=lambda w: catalog.digest(spec_of(w)),
         device=config["device"],
     shell:
-        "python -m plugins.runner {output.metrics:q} --data {input.data:q} --device {params.device} --spec {params.spec}"
+        "python -m plugins.runner {output.metrics:q} --data {input.data:q} --device {params.device:q} --spec {params.spec:q}"
         " &> {log:q}"

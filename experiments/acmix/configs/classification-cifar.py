@@ -1,2 +1,2 @@
-# As in the AAConv study: CIFAR with random crops and mirroring.
-_base_ = ["../../aaconv/configs/classification-cifar.py"]
+# CIFAR with random crops and mirroring, SGD.
+_base_ = ["../../bases/classification-cifar.py"]

@@ -1,7 +1,7 @@
 # ImageNet-1K as in the released ResNet code: SGD, cosine after a warm-up of 5 epochs from a quarter of the rate, 90
 # epochs, label smoothing 0.1, crops and mirroring; weight decay on everything, the path scales and shift kernels too.
 # The batch of the published run is not known; the released command says 128.
-_base_ = ["../../aaconv/configs/classification-paper.py"]
+_base_ = ["../../bases/classification-imagenet.py"]
 
 # The released loss spreads its 0.1 over the 999 wrong classes; mmpretrain's spreads over all 1000.
 smoothing = 0.1 * 1000 / 999

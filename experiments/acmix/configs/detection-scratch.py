@@ -1,2 +1,2 @@
-# As in the AAConv study: RetinaNet on small pictures from scratch.
-_base_ = ["../../aaconv/configs/detection-scratch.py"]
+# RetinaNet on small pictures from scratch.
+_base_ = ["../../bases/retinanet-scratch.py"]

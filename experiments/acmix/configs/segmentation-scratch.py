@@ -1,11 +1,10 @@
 # Semantic FPN on small pictures from scratch, on a CPU: 64 channels in the pyramid.
-_base_ = ["../../spatial_attention/configs/segmentation-scratch.py"]
+_base_ = ["../../bases/segmentation-scratch.py"]
 
 norm = dict(type="GN", num_groups=8, requires_grad=True)
 width = 64
 
 model = dict(
-    _delete_=True,
     type="EncoderDecoder",
     data_preprocessor=dict(
         type="SegDataPreProcessor",

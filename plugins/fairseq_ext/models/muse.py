@@ -115,13 +115,13 @@ class MuseModel(TransformerModelBase):
 
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens):
-        from ..muse_layers import MuseEncoder
+        from ..layers.muse import MuseEncoder
 
         return MuseEncoder(cfg, src_dict, embed_tokens)
 
     @classmethod
     def build_decoder(cls, cfg, tgt_dict, embed_tokens):
-        from ..muse_layers import MuseDecoder
+        from ..layers.muse import MuseDecoder
 
         return MuseDecoder(cfg, tgt_dict, embed_tokens)
 

@@ -26,7 +26,6 @@ from plugins.openmm_ext.families.resnets import (
     add_gate,
     channels_out,
     known_network,
-    place_pooled,
     spatial_convolution,
 )
 from plugins.operators.aaconv import AAConv
@@ -34,6 +33,8 @@ from plugins.operators.checks import require_choice
 from plugins.operators.squeeze_excite import GatherExcite, SqueezeExcite
 from plugins.suite.errors import UserError
 
+OPTION = "aaconv"
+TASKS = ("classification", "detection", "segmentation")
 KINDS = ("plain", "augmented", "se", "ge")
 GATES = {"se": SqueezeExcite, "ge": GatherExcite}
 NETWORKS = {
@@ -44,7 +45,7 @@ NETWORKS = {
     "resnet101": Network(depth=101, channels=64, stem_stride=4),
     "resnet152": Network(depth=152, channels=64, stem_stride=4),
 }
-LAYER_WORDS = ("kind", "kappa", "nu", "heads", "key_floor", "position", "image")
+LAYER_OPTIONS = ("kind", "kappa", "nu", "heads", "key_floor", "position", "image")
 
 
 def augmented(
@@ -211,21 +212,21 @@ class ConvattnWideResNet(BaseBackbone):
         return tuple(maps)
 
 
-def backbone(words: dict) -> tuple[dict, list[int]]:
-    """(backbone's config, channels of its stages) for the `aaconv` words of an arm."""
-    network = known_network("aaconv", words, NETWORKS)
-    layer = {key: words[key] for key in LAYER_WORDS if key in words}
-    base = words.get("channels", network.channels)
-    config = {"base_channels": base, "stem_stride": words.get("stem_stride", network.stem_stride)}
+def backbone(options: dict) -> tuple[dict, list[int]]:
+    """(backbone's config, channels of its stages) for the `aaconv` options of an arm."""
+    network = known_network(OPTION, options, NETWORKS)
+    layer = {key: options[key] for key in LAYER_OPTIONS if key in options}
+    base = options.get("channels", network.channels)
+    config = {"base_channels": base, "stem_stride": options.get("stem_stride", network.stem_stride)}
     if network.depth == 28:
-        if "pool" in words:
-            raise UserError(f"model.aaconv.pool={words['pool']}: not known to wrn28_10; leave it out")
+        if "pool" in options:
+            raise UserError(f"model.aaconv.pool={options['pool']}: not known to wrn28_10; leave it out")
         return {"type": "ConvattnWideResNet", **config, **layer}, [base, 2 * base, 4 * base]
     config |= {"type": "ConvattnAAResNet", "depth": network.depth, "stem_channels": base}
-    config["pool"] = words.get("pool", 2 if network.stem_stride == 4 else 1)
+    config["pool"] = options.get("pool", 2 if network.stem_stride == 4 else 1)
     return config | layer, channels_out(network.depth, base)
 
 
-def place(model: dict, words: dict) -> None:
-    """Write the network of the `aaconv` words into an `ImageClassifier`'s config; its own backbone options stay."""
-    place_pooled(model, *backbone(words))
+def place(model: dict, options: dict, task) -> None:
+    """Write the backbone into the model's config, as `task` takes one."""
+    task.place_backbone(model, OPTION, *backbone(options))

@@ -26,13 +26,14 @@ from plugins.openmm_ext.families.resnets import (
     Network,
     channels_out,
     known_network,
-    place_pooled,
     spatial_convolution,
 )
 from plugins.operators.acmix import ACmix, SwinACmix
 from plugins.operators.checks import require
 from plugins.suite.errors import UserError
 
+OPTION = "acmix"
+TASKS = ("classification", "detection", "segmentation")
 RESNETS = {
     "cifar29": Network(depth=29, channels=16, stem_stride=1),
     "resnet26": Network(depth=26, channels=64, stem_stride=4),
@@ -40,7 +41,7 @@ RESNETS = {
     "resnet50": Network(depth=50, channels=64, stem_stride=4),
 }
 SWINS = {"swin_tiny": "tiny", "swin_small": "small"}  # names of mmpretrain
-LAYER_WORDS = ("mix", "shift", "outputs", "kernel_conv", "heads", "kernel_att")
+LAYER_OPTIONS = ("mix", "shift", "outputs", "kernel_conv", "heads", "kernel_att")
 
 
 @MODELS.register_module()
@@ -152,33 +153,33 @@ class ConvattnACmixSwin(SwinTransformer):
                 block.attn.drop = old.drop
 
 
-def backbone(words: dict) -> tuple[dict, list[int]]:
-    """(backbone's config, channels of its stages) for the `acmix` words of an arm."""
-    network = known_network("acmix", words, RESNETS | SWINS)
-    layer = {key: words[key] for key in LAYER_WORDS if key in words}
-    if "drop_path" in words:
-        layer["drop_path_rate"] = words["drop_path"]
+def backbone(options: dict) -> tuple[dict, list[int]]:
+    """(backbone's config, channels of its stages) for the `acmix` options of an arm."""
+    network = known_network(OPTION, options, RESNETS | SWINS)
+    layer = {key: options[key] for key in LAYER_OPTIONS if key in options}
+    if "drop_path" in options:
+        layer["drop_path_rate"] = options["drop_path"]
     if network in SWINS.values():
-        return _swin(network, words, layer)
-    base = words.get("channels", network.channels)
+        return _swin(network, options, layer)
+    base = options.get("channels", network.channels)
     config = {
         "type": "ConvattnACmixResNet",
         "depth": network.depth,
         "stem_channels": base,
         "base_channels": base,
-        "stem_stride": words.get("stem_stride", network.stem_stride),
+        "stem_stride": options.get("stem_stride", network.stem_stride),
     }
     return config | layer, channels_out(network.depth, base)
 
 
-def _swin(name: str, words: dict, layer: dict) -> tuple[dict, list[int]]:
+def _swin(name: str, options: dict, layer: dict) -> tuple[dict, list[int]]:
     """Windows are a thirty-second of the picture's side at the released sizes (7 of 224 pixels): so here."""
-    for word in ("heads", "kernel_att"):
-        if word in words:
-            raise UserError(f"model.acmix.{word}={words[word]}: Swin has its own heads and windows; leave it out")
+    for option in ("heads", "kernel_att"):
+        if option in options:
+            raise UserError(f"model.acmix.{option}={options[option]}: Swin has its own heads and windows; leave it out")
     known = SwinTransformer.arch_zoo[name]
-    arch = {**known, "embed_dims": words.get("channels", known["embed_dims"])}
-    patch, image = words.get("stem_stride", 4), words.get("image", 224)
+    arch = {**known, "embed_dims": options.get("channels", known["embed_dims"])}
+    patch, image = options.get("stem_stride", 4), options.get("image", 224)
     config = {
         "type": "ConvattnACmixSwin",
         "arch": arch,
@@ -189,6 +190,6 @@ def _swin(name: str, words: dict, layer: dict) -> tuple[dict, list[int]]:
     return config | layer, [arch["embed_dims"] * 2**stage for stage in range(4)]
 
 
-def place(model: dict, words: dict) -> None:
-    """Write the network of the `acmix` words into an `ImageClassifier`'s config; its own backbone options stay."""
-    place_pooled(model, *backbone(words))
+def place(model: dict, options: dict, task) -> None:
+    """Write the backbone into the model's config, as `task` takes one."""
+    task.place_backbone(model, OPTION, *backbone(options))

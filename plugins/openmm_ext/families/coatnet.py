@@ -17,8 +17,10 @@ from plugins.openmm_ext.layout_check import refuse_other_layouts
 from plugins.operators.coatnet import HEAD_DIMS, SIZES, CoAtNet, stages_of_layout
 from plugins.suite.errors import UserError
 
-# Words that go to the operator under their own names.
-OPTIONS = ("head_dim", "relative", "norm", "stride_in", "drop_path", "head_hidden")
+OPTION = "coatnet"
+TASKS = ("classification",)
+# Options that go to the operator under their own names.
+OPERATOR_OPTIONS = ("head_dim", "relative", "norm", "stride_in", "drop_path", "head_hidden")
 
 
 @MODELS.register_module()
@@ -33,41 +35,44 @@ class ConvattnCoAtNet(CoAtNet):
         return (super().forward(x),)
 
 
-def place(model: dict, words: dict) -> None:
-    """Write the backbone that `words` speak of into the model config; UserError for words that do not go together."""
-    stages, strides = _stages(words)
-    if "s2_share" in words:
-        stages = _split(stages, words["s2_share"])
-    options = {key: words[key] for key in OPTIONS if key in words}
-    if "layout" not in words:
-        options.setdefault("head_dim", HEAD_DIMS[words["size"]])
-    side = _needed(words, "image_size")
+def place(model: dict, options: dict, task) -> None:
+    """Write the backbone into the config of an `ImageClassifier`; UserError for options that do not go together.
+
+    It returns pooled vectors, so that no neck is needed.
+    """
+    stages, strides = _stages(options)
+    if "s2_share" in options:
+        stages = _split(stages, options["s2_share"])
+    given = {key: options[key] for key in OPERATOR_OPTIONS if key in options}
+    if "layout" not in options:
+        given.setdefault("head_dim", HEAD_DIMS[options["size"]])
+    side = _needed(options, "image_size")
     model["backbone"] = {
         "type": "ConvattnCoAtNet",
         "stages": stages,
         "image_size": (side, side),
         "strides": tuple(strides),
-        **options,
+        **given,
     }
     model["neck"] = None
     model["head"]["in_channels"] = stages[-1][-1][2]
 
 
-def _stages(words: dict) -> tuple[tuple, tuple[int, ...]]:
+def _stages(options: dict) -> tuple[tuple, tuple[int, ...]]:
     """(stages, strides) of the layout, or of the paper's size where no layout is named."""
-    layout = words.get("layout")
-    strides = words.get("strides", (2, 2, 2, 2, 2))
+    layout = options.get("layout")
+    strides = options.get("strides", (2, 2, 2, 2, 2))
     if layout is None:
-        return SIZES[_needed(words, "size")], strides
+        return SIZES[_needed(options, "size")], strides
     if layout == "ViT_REL":
-        vit = _needed(words, "vit")
-        if _needed(words, "image_size") % vit["patch"]:
-            raise UserError(f"model.coatnet.vit.patch={vit['patch']}: must divide image_size={words['image_size']}")
+        vit = _needed(options, "vit")
+        if _needed(options, "image_size") % vit["patch"]:
+            raise UserError(f"model.coatnet.vit.patch={vit['patch']}: must divide image_size={options['image_size']}")
         return ((("P", 1, vit["width"]),), (("T", vit["blocks"], vit["width"]),)), (vit["patch"], 1)
-    blocks = _needed(words, "blocks")
+    blocks = _needed(options, "blocks")
     if layout not in blocks:
         raise UserError(f"model.coatnet.blocks: says nothing of layout {layout}; give its five numbers of blocks")
-    return stages_of_layout(layout, tuple(blocks[layout]), tuple(_needed(words, "widths"))), strides
+    return stages_of_layout(layout, tuple(blocks[layout]), tuple(_needed(options, "widths"))), strides
 
 
 def _split(stages: tuple, share: float) -> tuple:
@@ -80,7 +85,7 @@ def _split(stages: tuple, share: float) -> tuple:
     return (*stages[:2], ((kind2, in_s2, width2),), ((kind3, both - in_s2, width3),), stages[4])
 
 
-def _needed(words: dict, key: str):
-    if key not in words:
+def _needed(options: dict, key: str):
+    if key not in options:
         raise UserError(f"model.coatnet.{key}: is missing; give it in the recipe")
-    return words[key]
+    return options[key]

@@ -97,16 +97,9 @@ def channels_out(depth: int, base_channels: int) -> list[int]:
     return [base_channels * (4 if block is Bottleneck else 1) * 2**stage for stage in range(len(blocks))]
 
 
-def known_network(family: str, words: dict, networks: dict):
-    """What `networks` has under the word `network`; UserError where it is missing or another family's."""
-    name = words.get("network")
+def known_network(family: str, options: dict, networks: dict):
+    """What `networks` has under the option `network`; UserError where it is missing or another family's."""
+    name = options.get("network")
     if name not in networks:
         raise UserError(f"model.{family}.network={name}: must be one of {', '.join(networks)}")
     return networks[name]
-
-
-def place_pooled(model: dict, config: dict, channels: list[int]) -> None:
-    """Put a backbone and average pooling into an `ImageClassifier`'s config; the recipe's backbone options stay."""
-    model["backbone"] = config | dict(model.get("backbone") or {})
-    model["neck"] = {"type": "GlobalAveragePooling"}
-    model["head"]["in_channels"] = channels[-1]

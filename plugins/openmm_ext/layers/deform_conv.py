@@ -14,6 +14,15 @@ from torch import nn
 
 from plugins.operators.deform_conv import DeformConv2d
 
+OPTION = "deformable"
+TASKS = ("detection", "segmentation")
+
+
+def place(model: dict, options: bool, task) -> None:
+    """Write it (no modulation, one offset group) in the place of the 3x3 convolutions of a ResNet's conv3 to conv5."""
+    model["backbone"]["dcn"] = {"type": "ConvattnDeformConv", "deform_groups": 1, "fallback_on_stride": False}
+    model["backbone"]["stage_with_dcn"] = (False, True, True, True)
+
 
 @MODELS.register_module()
 class ConvattnDeformConv(DeformConv2d):

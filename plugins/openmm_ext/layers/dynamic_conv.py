@@ -13,6 +13,19 @@ from mmengine.registry import MODELS
 
 from plugins.operators.dynamic_conv import DynamicConv2d
 
+OPTION = "dynamic_convolution"
+TASKS = ("detection", "segmentation")
+
+
+def place(model: dict, options: dict, task) -> None:
+    """Write the layer into the model's config, in the place of attention, so that the two can be compared.
+
+    options: kernel (side of the window) and, where the operator's default is not meant, heads.
+    """
+    names = {"kernel": "kernel_size", "heads": "num_heads"}
+    given = {names.get(key, key): value for key, value in options.items() if value is not None}
+    task.place_layer(model, OPTION, {"type": "ConvattnDynamicConv", **given})
+
 
 @MODELS.register_module()
 class ConvattnDynamicConv(DynamicConv2d):

@@ -13,6 +13,20 @@ from mmengine.registry import MODELS
 
 from plugins.operators.generalized_attention import GeneralizedAttention
 
+OPTION = "attention"
+TASKS = ("detection", "segmentation")
+
+
+def place(model: dict, options: dict, task) -> None:
+    """Write the layer into the model's config, where `task` has its place for one.
+
+    options: terms (E1..E4 as four bits) and, where the operator's defaults are not meant, heads, kv_stride,
+    spatial_range.
+    """
+    names = {"terms": "attention_type", "heads": "num_heads"}
+    given = {names.get(key, key): value for key, value in options.items() if value is not None}
+    task.place_layer(model, OPTION, {"type": "ConvattnGeneralizedAttention", **given})
+
 
 @MODELS.register_module()
 class ConvattnGeneralizedAttention(GeneralizedAttention):

@@ -1,44 +1,31 @@
-"""Classification's part of an mmpretrain config: its backbone, where the data lie, what a fixed input looks like.
+"""Classification by mmpretrain: its backbone, where the data lie, scores image by image, a fixed input.
 
-A model's words name one family of backbones by its key, such as `coatnet: {...}`. The family's registration module is
-`plugins/openmm_ext/<family>.py`. It registers its backbone in `mmengine.registry.MODELS` and offers
-
-    place(model: dict, words: dict) -> None
-
-where `model` is the mmengine config of an `ImageClassifier` and `words` is what stands under the family's key.
-`place` sets `model["backbone"]`, `model["neck"]` (None where the backbone returns N x D vectors) and
-`model["head"]["in_channels"]`; the loss of the head is the recipe's, its number of classes the data's. A word that
-cannot be served is a `UserError` that starts with `model.<family>.<word>=value:`.
-A new family is its module, its words in workflow/schemas/model.schema.yaml, and a line in FAMILIES and in
-plugins/suite/sources.py.
+An option of the model names one family of backbones, such as `coatnet: {...}`. The loss of the head is the recipe's,
+its number of classes the data's.
 """
 
 import copy
-from importlib import import_module
+import math
 from pathlib import Path
 
-from plugins.suite.errors import UserError
+import torch
 
-FAMILIES = (
-    "aaconv",
-    "acmix",
-    "coatnet",
-)
-WORDS = {*FAMILIES, "train_fraction"}
+NAME = "classification"
+SCOPE = "mmpretrain"
+OPTIONS = ("train_fraction",)
+METRICS = {"top1": ("accuracy/top1", 1), "top5": ("accuracy/top5", 1)}
+PRIMARY = "top1"
+IMPORTS = ()
 # What mmpretrain reads as an image.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif")
+write_pictures = None
 
 
-def place_operators(model: dict, words: dict) -> list[str]:
-    """Let the family that the words name write its backbone into the model config; returns the modules to import."""
-    named = [family for family in FAMILIES if words.get(family) is not None]
-    if len(named) != 1:
-        raise UserError(
-            f"model: names {' and '.join(named) or 'no family of backbones'}; give exactly one of {', '.join(FAMILIES)}"
-        )
-    module = f"plugins.openmm_ext.families.{named[0]}"
-    import_module(module).place(model, words[named[0]])
-    return [module]
+def place_backbone(model: dict, option: str, config: dict, channels: list[int]) -> None:
+    """Put a backbone and average pooling into an `ImageClassifier`'s config; the recipe's backbone options stay."""
+    model["backbone"] = config | dict(model.get("backbone") or {})
+    model["neck"] = {"type": "GlobalAveragePooling"}
+    model["head"]["in_channels"] = channels[-1]
 
 
 def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:
@@ -75,22 +62,52 @@ def annotation_error(folder: Path, manifest: dict) -> str | None:
         path = folder / "classes" / split
         if not path.is_dir():
             return f"{path}: missing"
-        found = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
-        if found != classes:
-            return f"{path}: class folders {found} are not the manifest's classes {classes}"
+        folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+        if folders != classes:
+            return f"{path}: class folders {folders} are not the manifest's classes {classes}"
         for name in classes:
             if not any(entry.suffix.lower() in SUFFIXES for entry in (path / name).iterdir()):
                 return f"{path / name}: class folder without an image"
     return None
 
 
+def scored(scores: dict, results: list[dict], metric) -> tuple[dict, dict]:
+    """(metrics, items) of a split. scores: of mmpretrain's `Accuracy`, results: what it kept of each image.
+
+    Items: label, predicted (numbers of classes), top5 (whether the five likeliest hold the label), score (0 or 100).
+    """
+    labels = torch.cat([result["gt_label"] for result in results])
+    likely = torch.stack([result["pred_score"] for result in results]).float()
+    best = likely.topk(min(5, likely.shape[1]), dim=1).indices  # ties as `Accuracy` breaks them
+    right = best == labels[:, None]
+    items = {
+        "score": (100.0 * right[:, 0]).tolist(),
+        "label": labels.tolist(),
+        "predicted": best[:, 0].tolist(),
+        "top5": right.any(1).tolist(),
+    }
+    return {ours: round(float(scores[key]) * factor, 4) for ours, (key, factor) in METRICS.items()}, items
+
+
+def chance(results: list[dict], model: dict) -> dict[str, float]:
+    """loss: of a network that gives every class the same probability, ln C, where the loss is the cross-entropy of a
+    softmax; metric: of one that always says the split's most frequent class, in percent.
+    """
+    counts = torch.bincount(torch.cat([result["gt_label"] for result in results]))
+    known = {"metric": 100 * counts.max().item() / counts.sum().item()}
+    loss = model["head"].get("loss", {"type": "CrossEntropyLoss"})
+    softmax = not loss.get("use_sigmoid") and loss.get("mode", "original") == "original"
+    if loss["type"] in ("CrossEntropyLoss", "LabelSmoothLoss") and softmax:
+        known["loss"] = loss.get("loss_weight", 1.0) * math.log(model["head"]["num_classes"])
+    return known
+
+
 def fixed_work(model, measure: dict):
-    """Two functions of no argument on a fixed batch of noise: an inference and the losses.
+    """Two functions of no argument on a fixed batch of noise: an inference of one image, and the losses of the batch.
 
     `measure`: height, width (pixels), batch. Inference is the scores of the classes; the losses are the package's own,
     on fixed labels.
     """
-    import torch
     from mmpretrain.structures import DataSample
 
     generator = torch.Generator().manual_seed(0)
@@ -99,12 +116,10 @@ def fixed_work(model, measure: dict):
     images = torch.randn(shape, generator=generator).to(device)
     labels = torch.arange(len(images)) % model.head.num_classes
     samples = [DataSample().set_gt_label(label.view(1)).to(device) for label in labels]
-    return lambda: model(images, mode="tensor"), lambda: model.loss(images, samples)
+    return lambda: model(images[:1], mode="tensor"), lambda: model.loss(images, samples)
 
 
 def cost_forward(model, measure: dict):
-    """One forward of the whole network on a meta input of measure["height"] x measure["width"], batch 1 or as given."""
-    import torch
-
-    images = torch.empty(measure.get("batch", 1), 3, measure["height"], measure["width"], device="meta")
+    """One forward of the whole network on one image of measure["height"] x measure["width"] on the meta device."""
+    images = torch.empty(1, 3, measure["height"], measure["width"], device="meta")
     return lambda: model(images, mode="tensor")

@@ -1,4 +1,4 @@
-"""Segmentation's part of an mmseg config: where the operators go, where the data lie, what a fixed input looks like.
+"""Segmentation by mmseg: where the operators go, where the data lie, scores image by image, a fixed input.
 
 The paper (arXiv 1904.05873) does not name its segmentation network in any reachable copy. Ours is a dilated ResNet-50
 with mmseg's fully convolutional head; attention, or dynamic convolution, stands between the head's two 3x3 convolutions
@@ -7,30 +7,37 @@ it has in detection. `w/o` is mmseg's own FCN.
 """
 
 import copy
+import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from plugins.openmm_ext.families import FAMILIES, place_backbone
-from plugins.openmm_ext.layers import layer_of, place_deformable
+from plugins.openmm_ext import pictures
+from plugins.openmm_ext.families.pyramid import place_backbone as place_backbone
+from plugins.openmm_ext.jackknife import mean_iou, mean_iou_without, pseudo_values
+from plugins.openmm_ext.layers import attended_head
+from plugins.suite.errors import UserError
 
-WORDS = {"attention", "deformable", "dynamic_convolution", *FAMILIES}
-HEAD_MODULE = "plugins.openmm_ext.layers.attended_head"
+NAME = "segmentation"
+SCOPE = "mmseg"
+OPTIONS = ()
+METRICS = {"miou": ("mIoU", 1), "pixel_accuracy": ("aAcc", 1), "class_accuracy": ("mAcc", 1)}
+PRIMARY = "miou"
+IMPORTS = (attended_head.__name__,)
 IGNORED = 255
 # Steps of a training pipeline that draw.
 DRAWING = ("Random", "PhotoMetricDistortion")
+write_pictures = partial(pictures.write_pictures, kind="masks")
 
 
-def place_operators(model: dict, words: dict) -> list[str]:
-    """Write the arm's operators into the model config; returns the modules to import."""
-    backbone = place_backbone(model, words)
-    if backbone:
-        return backbone
-    layer, modules = layer_of(words)
-    if layer:
-        model["decode_head"] |= {"type": "ConvattnAttendedHead", "between": layer}
-        modules = [HEAD_MODULE, *modules]
-    return modules + place_deformable(model["backbone"], words)
+def place_layer(model: dict, option: str, layer: dict) -> None:
+    """Put a layer between the head's two convolutions; UserError where another option's layer stands."""
+    other = model["decode_head"].get("between")
+    if other:
+        raise UserError(f"model.{option}: takes the place of {other['type']}; set one of the two to null")
+    model["decode_head"] |= {"type": attended_head.ConvattnAttendedHead.__name__, "between": layer}
 
 
 def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:
@@ -118,13 +125,49 @@ def _mask_error(path: Path, image: Path, classes: int) -> str | None:
     return None
 
 
+def scored(scores: dict, results: list[tuple], metric) -> tuple[dict, dict]:
+    """(metrics, items) of a split. scores: of mmseg's `IoUMetric`, results: what it kept of each image.
+
+    Items: intersect, union (pixels by class, ignored ones left out), score (the image's jackknife pseudo-value of mean
+    IoU, in percent).
+    """
+    intersect, union = (np.array([image[part].tolist() for image in results], np.int64) for part in (0, 1))
+    values = pseudo_values(
+        100 * float(mean_iou(intersect.sum(0), union.sum(0))), 100 * mean_iou_without(intersect, union)
+    )
+    items = {"score": values.tolist(), "intersect": intersect.tolist(), "union": union.tolist()}
+    return {ours: round(float(scores[key]) * factor, 4) for ours, (key, factor) in METRICS.items()}, items
+
+
+def chance(results: list[tuple], model: dict) -> dict[str, float]:
+    """What a network that does not look at the image reaches on the split, by the share of each class in its pixels.
+
+    metric: mean IoU in percent, the best of three ways to guess: the most frequent class everywhere, every class as
+    often as it occurs, and every class equally often. 100/C is none of them.
+    loss: of one that gives every class the same probability, ln C times the mean class weight of the pixels, summed
+    over the heads; absent unless all have the cross-entropy of a softmax.
+    """
+    pixels = np.sum([image[3].tolist() for image in results], axis=0)
+    shares = pixels / pixels.sum()
+    classes = len(shares)
+    guesses = (np.eye(classes)[shares.argmax()], shares, np.full(classes, 1 / classes))
+    known = {"metric": 100 * max(float(mean_iou(shares * guess, shares + guess - shares * guess)) for guess in guesses)}
+    loss = 0.0
+    for head in filter(None, (model["decode_head"], model.get("auxiliary_head"))):
+        part = head["loss_decode"]
+        if part["type"] != "CrossEntropyLoss" or part.get("use_sigmoid"):
+            return known
+        weights = np.array(part.get("class_weight") or np.ones(classes))
+        loss += part.get("loss_weight", 1.0) * math.log(classes) * float(shares @ weights)
+    return {"loss": loss, **known}
+
+
 def fixed_work(model, measure: dict):
-    """Two functions of no argument on a fixed batch of noise: an inference and the losses.
+    """Two functions of no argument on a fixed batch of noise: an inference of one image, and the losses of the batch.
 
     `measure`: height, width (pixels), batch. Inference is backbone and head, without the resizing to the image; the
     losses are the package's own, on a fixed mask of two classes.
     """
-    import torch
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
@@ -135,12 +178,10 @@ def fixed_work(model, measure: dict):
     mask = torch.randint(0, 2, (1, height, width), generator=generator).to(device)
     sample = SegDataSample(metainfo={"img_shape": (height, width), "ori_shape": (height, width)})
     sample.gt_sem_seg = PixelData(data=mask)
-    return lambda: model._forward(images), lambda: model.loss(images, [sample] * batch)
+    return lambda: model._forward(images[:1]), lambda: model.loss(images, [sample] * batch)
 
 
 def cost_forward(model, measure: dict):
-    """One inference of backbone and head on a `meta` image, as a function of no argument."""
-    import torch
-
-    images = torch.empty(measure.get("batch", 1), 3, measure["height"], measure["width"], device="meta")
-    return lambda: model._forward(images)
+    """One inference of backbone and head on one image on the meta device, as a function of no argument."""
+    image = torch.empty(1, 3, measure["height"], measure["width"], device="meta")
+    return lambda: model._forward(image)

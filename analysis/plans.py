@@ -1,0 +1,92 @@
+"""Registered plans: experiments/plans/<name>.yaml says before the runs which arms, seeds and tests there will be.
+
+    scale: mini
+    arms: [branches/muse, branches/muse_simple_wide]
+    seeds: [1, 2, 3, 4, 5]
+    tests:
+      - {study: muse, claim: 1, part: c, metric: bleu, margin: 0}
+
+`scale`, `studies`, `arms` and `seeds` are keys of a configuration, so the same file runs them (`snakemake
+--configfile`). A verdict is of the plan where the plan names its part, its metric and its margin, and the runs are of
+just these seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from plugins.suite import claims
+from plugins.suite.claims import Claims, Part
+from plugins.suite.errors import UserError
+from plugins.suite.files import nearest, one_line, read_yaml
+
+FOLDER = Path("experiments/plans")
+
+
+class Test(BaseModel):
+    """One part that the plan is going to judge; `margin`: the share of the reference effect, 0 without one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    study: str
+    claim: int
+    part: str
+    metric: str
+    margin: float = 0.0
+
+
+class Plan(BaseModel):
+    """A registered plan; keys of a configuration beyond these are let through."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    scale: str
+    arms: list[str] = Field(min_length=1)
+    seeds: list[int] = Field(min_length=1)
+    tests: list[Test] = Field(min_length=1)
+
+    def covers(self, study: str, claim: int, part: Part, scale: str, seeds: set[int]) -> bool:
+        """Whether a part at a scale, judged from these seeds, is what the plan registered."""
+        share = part.margin.share if part.margin and part.margin.share else 0.0
+        named = any(
+            (test.study, test.claim, test.part, test.metric, test.margin) == (study, claim, part.id, part.metric, share)
+            for test in self.tests
+        )
+        return named and self.scale == scale and seeds == set(self.seeds)
+
+
+def load(path: Path, known: Mapping[str, Claims]) -> Plan:
+    """A plan, held against the claims and their arms. UserError of one line: file, key, rule, nearest name."""
+    try:
+        plan = Plan.model_validate({**read_yaml(path), "name": Path(path).stem})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {one_line(first['msg'], 160)}") from None
+    for test in plan.tests:
+        where = f"{path}: test of {test.study} {test.claim}{test.part}"
+        if test.study not in known:
+            raise UserError(f"{where}: no study '{test.study}'{nearest(test.study, known)}")
+        parts = {f"{claim.id}{part.id}": part for claim, part in known[test.study].parts()}
+        part = parts.get(f"{test.claim}{test.part}")
+        if part is None:
+            raise UserError(f"{where}: no such part{nearest(f'{test.claim}{test.part}', parts)}")
+        if part.metric != test.metric:
+            raise UserError(f"{where}: its metric is {part.metric}, not {test.metric}")
+        lacking = [arm for arm in part.arms() if known[test.study].at(arm, plan.scale) not in plan.arms]
+        if lacking:
+            raise UserError(f"{where}: its arm {known[test.study].at(lacking[0], plan.scale)} is not among `arms`")
+    return plan
+
+
+def load_all(known: Mapping[str, Claims], folder: Path = FOLDER) -> list[Plan]:
+    """Every plan of a folder; none where there is no folder."""
+    return [load(path, known) for path in sorted(folder.glob("*.yaml"))]
+
+
+def check(folder: Path = FOLDER, experiments: Path = claims.catalog.EXPERIMENTS) -> list[Plan]:
+    """All plans against all claims, for the dry run."""
+    return load_all(claims.check_all(experiments), folder)

@@ -1,2 +1,0 @@
-# Figures of this study beyond those that every study has.
-FIGURES["aaconv"] += ["fractions"]
