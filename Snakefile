@@ -29,13 +29,12 @@ for study in ALL_STUDIES:
         input:
             study_outputs(SCALE, study),
         message:
-            "One study: its runs, tables, figures and verdicts."
+            "One study: its runs, tables and figures."
 
 
 rule figures:
-    """Tables, figures and reports of the published results, without training."""
+    """Tables, figures, verdicts and reports of the published results, without training."""
     input:
-        [study_outputs(f"published/{scale}", study) for scale in PUBLISHED for study in PUBLISHED[scale]],
         [f"results/published/{scale}/report.html" for scale in PUBLISHED],
 
 
@@ -59,7 +58,6 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/report.smk"
-include: "workflow/rules/shifts.smk"
 
 
 onerror:

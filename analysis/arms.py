@@ -247,7 +247,7 @@ def _summary(arm: _Arm, baseline: _Arm | None, family: _Family | None) -> ArmSum
         n=len(values),
         metric=arm.metric,
         mean=_mean(values),
-        sd=pd.Series(values, dtype=float).std(ddof=1) if len(values) > 1 else math.nan,
+        sd=float(pd.Series(values, dtype=float).std(ddof=1)),
         low=low,
         high=high,
         **_difference(arm, baseline, family),
@@ -258,7 +258,7 @@ def _summary(arm: _Arm, baseline: _Arm | None, family: _Family | None) -> ArmSum
         commit=runs.commits(arm.used),
         run=arm.run,
         conditions=family.name if family else "",
-        sample=_mean(float(conditions[SIZE]) for conditions in arm.conditions.values()),
+        sample=next((float(conditions[SIZE]) for conditions in arm.conditions.values()), math.nan),
         errors=tuple(f"seed {seed}: {error}" for seed, error in errors if error),
         metrics={
             column.removeprefix(METRICS): _mean(runs.per_seed(arm.used, column).values())

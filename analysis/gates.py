@@ -4,9 +4,9 @@ fresh     the runs are what this checkout would make
 alike     arms that are subtracted share settings, data (one checksum a seed) and, over its seeds, an arm its sources
 trained   every run is above chance by its interval over items, and its loss below 0.9 of that of guessing
 ceiling   the best arm stays below 98 % of what is possible, the worst above what guessing gives
+assay     the effect that a margin is a share of, or that is asked to be kept, is shown itself
 tie       there is a spread, and a margin of at least two items
 plateau   over the last fifth of the training the arms gain less than a tenth of the effect
-assay     the effect that a margin is a share of, or that is asked to be kept, is shown itself
 start     the arms that a comparison starts from are equal to a tenth of the effect
 """
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import loading, reference, statistics, text
+from analysis import reference, runs, statistics, text
 from analysis.evidence import (
     CONTRADICTED,
     DECIDED,
@@ -33,7 +33,7 @@ from analysis.evidence import (
 )
 from analysis.plans import Plan
 from analysis.reference import Reference
-from plugins.suite import catalog, claims
+from plugins.suite import catalog, claims, files
 from plugins.suite.claims import Claim, Claims, NoWorse, Part, Ratio, Retains
 from plugins.suite.errors import UserError
 
@@ -78,7 +78,7 @@ def _study_rows(
     homes = {f"{name}/{arm}": home for name, ablation in known.items() for arm, home in ablation.homes.items()}
     costs = exact.Costs(study, homes, sources.costs)
     references = reference.load(sources.experiments, study)
-    read = [scored.read(folder, study, homes) for folder in sources.results]
+    read = [scored.read(folder, study, known) for folder in sources.results]
     scales = {result.scale: result for result in read if result is not None}
     if len(scales) < sum(result is not None for result in read):
         raise UserError(f"{', '.join(map(str, sources.results))}: two folders of one scale; give each scale once")
@@ -87,7 +87,9 @@ def _study_rows(
         judged, effects = [], {}
         for part in claim.parts:
             effects[part.id] = published_effect(part, content, references, homes, costs)
-            for level, scale, outcome in _outcomes(part, content, known, costs, references, records, scales, sources):
+            for level, scale, outcome in _outcomes(
+                claim, part, content, known, costs, references, records, scales, sources, plans
+            ):
                 judged.append((part, level, scale, outcome))
         rows += [
             _row(study, claim, part, level, scale, outcome, p_holm, content, effects[part.id], plans)
@@ -97,6 +99,7 @@ def _study_rows(
 
 
 def _outcomes(
+    claim: Claim,
     part: Part,
     content: Claims,
     known: Mapping[str, claims.Ablation],
@@ -105,6 +108,7 @@ def _outcomes(
     records: list[dict],
     scales: Mapping[str, scored.Study],
     sources: Sources,
+    plans: Sequence[Plan],
 ) -> list[tuple[str, str, Outcome]]:
     """(level, scale, outcome) of a part: one where nothing is trained, else one a scale that its arms are meant for."""
     if part.level == "exact":
@@ -116,9 +120,12 @@ def _outcomes(
     rows = []
     for scale in SCALES:
         if scale in scales and _meant_for(part, content, known, scale):
-            rows.append(
-                (scale, scale, trained.judge(part, scales[scale], lambda arm, scale=scale: content.at(arm, scale)))
+            study = scales[scale]
+            plan = _plan(study.name, claim, part, scale, _seeds(part, content, study), plans)
+            outcome = trained.judge(
+                part, study, lambda arm, scale=scale: content.at(arm, scale), plan.spread if plan else "own"
             )
+            rows.append((scale, scale, outcome))
     if not rows:
         reason = getattr(part.check, "not_tested", None) or "its arms were run at no scale of these results"
         rows.append((PAPER_LEVEL, PAPER_LEVEL, Outcome(NOT_TESTED, reason)))
@@ -181,7 +188,7 @@ def _row(
         "gates": outcome.gates,
         "published": part.published or claim.published,
         "published_effect": effect,
-        "plan": _plan(study, claim, part, scale, outcome, plans) if is_trained else "",
+        "plan": _plan_name(study, claim, part, scale, outcome, plans) if is_trained else "",
         **{key: getattr(outcome, key) for key in ("data", "commit", "runs")},
     }
 
@@ -194,15 +201,23 @@ def _arms_text(part: Part, content: Claims, scale: str) -> str:
     return line
 
 
-def _plan(study: str, claim: Claim, part: Part, scale: str, outcome: Outcome, plans: Sequence[Plan]) -> str:
-    """The registered plan that these runs follow; "exploratory" outside of one, "" without runs."""
+def _seeds(part: Part, content: Claims, study: scored.Study) -> set[int]:
+    """The seeds that the arms of a part were trained with at the scale of `study`."""
+    return {run.seed for arm in part.arms() for run in study.runs(content.at(arm, study.scale))}
+
+
+def _plan(study: str, claim: Claim, part: Part, scale: str, seeds: set[int], plans: Sequence[Plan]) -> Plan | None:
+    """The registered plan that runs of these seeds follow."""
+    return next((plan for plan in plans if plan.covers(study, claim.id, part, scale, seeds)), None)
+
+
+def _plan_name(study: str, claim: Claim, part: Part, scale: str, outcome: Outcome, plans: Sequence[Plan]) -> str:
+    """The registered plan of an outcome; "exploratory" outside of one, "" without runs."""
     if not outcome.runs:
         return ""
     seeds = {int(run.rsplit("seed", 1)[1]) for run in outcome.runs.split()}
-    for plan in plans:
-        if plan.covers(study, claim.id, part, scale, seeds):
-            return plan.name
-    return EXPLORATORY
+    plan = _plan(study, claim, part, scale, seeds, plans)
+    return plan.name if plan else EXPLORATORY
 
 
 # --- published effects ------------------------------------------------------------------------------------------------
@@ -337,8 +352,8 @@ def estimate_text(row: Mapping) -> str:
 
 def write(ledger: pd.DataFrame, folder: Path, experiments: Path = catalog.EXPERIMENTS) -> None:
     """ledger.csv and ledger.md into a folder."""
-    loading.write_csv(folder / "ledger.csv", ledger)
-    loading.write_text(folder / "ledger.md", markdown(ledger, experiments))
+    runs.write_csv(folder / "ledger.csv", ledger)
+    files.write_text(folder / "ledger.md", markdown(ledger, experiments))
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -346,7 +361,7 @@ def read(path: Path) -> pd.DataFrame:
     try:
         frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"part": str})
     except (OSError, ValueError) as problem:
-        raise UserError(f"{path}: cannot be read as a ledger: {loading.one_line(problem)}") from None
+        raise UserError(f"{path}: cannot be read as a ledger: {files.one_line(problem)}") from None
     lacking = [name for name in COLUMNS if name not in frame]
     if lacking:
         raise UserError(f"{path}: column '{lacking[0]}' is missing; write it with python -m analysis ledger")

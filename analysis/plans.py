@@ -8,13 +8,15 @@
 
 `scale`, `studies`, `arms` and `seeds` are keys of a configuration, so the same file runs them (`snakemake
 --configfile`). A verdict is of the plan where the plan names its part, its metric and its margin, and the runs are of
-just these seeds.
+just these seeds. `spread: pooled` declares that the arms of a recipe spread alike, which gives more degrees of freedom
+and is wrong where they do not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -48,6 +50,7 @@ class Plan(BaseModel):
     arms: list[str] = Field(min_length=1)
     seeds: list[int] = Field(min_length=1)
     tests: list[Test] = Field(min_length=1)
+    spread: Literal["own", "pooled"] = "own"
 
     def covers(self, study: str, claim: int, part: Part, scale: str, seeds: set[int]) -> bool:
         """Whether a part at a scale, judged from these seeds, is what the plan registered."""

@@ -13,8 +13,8 @@ Whose spread judges. Pooling the residual over a recipe's arms gives three seeds
 it is right only where all arms spread alike, which three seeds cannot show: by simulation (benchmarks/statistics.md)
 the pooled interval of two arms that spread three times as much as the others errs in 11 to 25 % of the cases instead
 of 5 %, and Levene's test hardly ever sees it. So an estimate rests on the spread of its own arms: the contrast within
-seeds (paired) where the seeds' block has p < 0.05 over all arms of the recipe, Welch's elsewhere. The pooled spread
-serves where an arm of the contrast has fewer than three seeds, or where a plan names it beforehand (spread="pooled");
+seeds (paired) where the seeds' block has p < 0.05 over all arms of the recipe, Welch's elsewhere; an arm of one seed
+cannot be judged. Who knows beforehand that the spreads are alike may ask for the pooled one (spread="pooled").
 `Estimate.method` says which it was.
 
 An estimate that cannot be judged (no residual degree of freedom, or a spread of exactly zero) has a standard error of
@@ -35,8 +35,10 @@ from scipy import optimize, special, stats
 
 from plugins.suite.errors import UserError
 
-BLOCK_P = 0.05  # the seed block stays where its F test has a smaller p (0.2 lets in up to 6.7 % false decisions)
-OWN_SEEDS = 3  # an arm with fewer has no spread of its own worth the name
+BLOCK_P = (
+    0.05  # the seed block stays where its F test has a smaller p (a laxer choice picks narrow intervals by chance)
+)
+OWN_SEEDS = 3  # fewer seeds in common are not compared within seeds, and do not predict a new run by their own spread
 UNEQUAL_P = 0.05  # spreads are unlike where Levene's p is smaller ...
 UNEQUAL_RATIO = 3.0  # ... and the largest sd of an arm is more than this times the smallest
 ASSAY_P = 0.025  # one-sided level at which a reference effect counts as shown
@@ -145,7 +147,7 @@ class Pooled:
 
     `sd` and `df` are of the kept model: with seed blocks where their F test has p < 0.05 (`blocks`, `block_p`).
     `total_sd`, `total_df`: of one run of an arm, the seed's part included (the same numbers without blocks).
-    `residuals`: Series over (arm, seed). `means`, `seeds`, `sds`: by arm (sd NaN for an arm of one seed).
+    `means`, `seeds`, `sds`: by arm (sd NaN for an arm of one seed). `table`: the runs.
     """
 
     sd: float
@@ -154,11 +156,10 @@ class Pooled:
     block_p: float
     total_sd: float
     total_df: float
-    sd_ratio: float
-    residuals: pd.Series
     means: dict[str, float]
     seeds: dict[str, int]
     sds: dict[str, float]
+    table: Runs
 
     @property
     def tied(self) -> bool:
@@ -170,9 +171,32 @@ class Pooled:
         """Spreads that are shown to be unlike (with few seeds they may be so and not show it)."""
         return self.sd_ratio > UNEQUAL_RATIO and self.levene_p < UNEQUAL_P
 
+    @cached_property
+    def residuals(self) -> pd.Series:
+        """Of the kept model, over (arm, seed)."""
+        table = self.table
+        arm, seed = np.nonzero(table.present)
+        index = pd.MultiIndex.from_arrays(
+            [[table.arms[a] for a in arm], [table.seeds[s] for s in seed]], names=["arm", "seed"]
+        )
+        return pd.Series(self._residuals, index=index)
+
+    @property
+    def _residuals(self) -> np.ndarray:
+        return _designs(self.table)[int(self.blocks)].residual @ self.table.y[self.table.present]
+
     def _groups(self) -> list[np.ndarray]:
-        groups = [group.to_numpy() for _, group in self.residuals.groupby(level="arm", sort=False)]
-        return [group for group in groups if len(group) > 1]
+        """Residuals of every arm that has two or more."""
+        arm, residuals = np.nonzero(self.table.present)[0], self._residuals
+        return [residuals[arm == a] for a, n in enumerate(self.seeds.values()) if n > 1]
+
+    @cached_property
+    def sd_ratio(self) -> float:
+        """Largest over smallest sd of an arm's residuals (infinite where one has none); NaN below two arms."""
+        spreads = [group.std() for group in self._groups()]
+        if len(spreads) < 2 or not self.sd > 0:
+            return math.nan
+        return float(max(spreads) / min(spreads)) if min(spreads) > 0 else math.inf
 
     @cached_property
     def levene_p(self) -> float:
@@ -188,7 +212,7 @@ class Pooled:
         """Shapiro-Wilk over the residuals; NaN below three or without spread."""
         if self.df < 3 or self.sd == 0:
             return math.nan
-        return float(stats.shapiro(self.residuals).pvalue)
+        return float(stats.shapiro(self._residuals).pvalue)
 
 
 class _Fit(NamedTuple):
@@ -254,16 +278,6 @@ def pooled(runs: pd.DataFrame | Runs) -> Pooled:
     table = as_runs(runs)
     fit = _fit(table)
     mean, variance, n = _own(table)
-    design = _designs(table)[int(fit.blocks)]
-    residuals = design.residual @ table.y[table.present]
-    arm, seed = np.nonzero(table.present)
-    index = pd.MultiIndex.from_arrays(
-        [[table.arms[a] for a in arm], [table.seeds[s] for s in seed]], names=["arm", "seed"]
-    )
-    spreads = np.array([residuals[arm == a].std() for a in range(len(table.arms)) if n[a] > 1])
-    ratio = math.nan
-    if len(spreads) > 1 and fit.error > 0:
-        ratio = float(spreads.max() / spreads.min()) if spreads.min() > 0 else math.inf
     total, total_df = (math.nan, 0) if fit.error_df == 0 else _satterthwaite(_seed_and_error(fit, 1.0, 1.0))
     return Pooled(
         sd=math.sqrt(fit.error) if fit.error_df else math.nan,
@@ -272,11 +286,10 @@ def pooled(runs: pd.DataFrame | Runs) -> Pooled:
         block_p=fit.block_p,
         total_sd=math.sqrt(total),
         total_df=total_df,
-        sd_ratio=ratio,
-        residuals=pd.Series(residuals, index=index),
         means=dict(zip(table.arms, mean.tolist(), strict=True)),
         seeds=dict(zip(table.arms, n.tolist(), strict=True)),
         sds=dict(zip(table.arms, np.sqrt(variance).tolist(), strict=True)),
+        table=table,
     )
 
 
@@ -424,15 +437,14 @@ def _is_difference(c: np.ndarray) -> bool:
     return bool(abs(c.sum()) < 1e-9 * np.abs(c).sum())
 
 
-def _chooser(table: Runs, used: np.ndarray, spread: str) -> Callable[[np.ndarray], _Model]:
-    """The model for contrasts of the arms `used`: decided once, so that all shares of a `retention` use the same."""
+def _chooser(table: Runs, spread: str) -> Callable[[np.ndarray], _Model]:
+    """The model of any contrast of the table."""
     if spread not in ("own", "pooled"):
         raise UserError(f"contrast: spread is 'own' or 'pooled', not {spread!r}")
     fit = _fit(table)
-    own = spread == "own" and bool((table.present.sum(1)[used] >= OWN_SEEDS).all())
 
     def choose(c: np.ndarray) -> _Model:
-        if not own:
+        if spread == "pooled":
             return _pool(table, c, fit)
         within = fit.blocks if _is_difference(c) else np.count_nonzero(c) > 1
         return (within and _paired(table, c)) or _welch(table, c)
@@ -522,7 +534,8 @@ def contrast(
     items, shared_items=True: one fixed test set for all seeds; its sampling error is part of the standard error.
     items, shared_items=False: every seed draws its own test items (data seed = run seed); their error is part of the
     spread between runs already and is reported as se_item only.
-    spread: "own" (paired within seeds or Welch, see the head of this module) or "pooled" over all arms of `runs`.
+    spread: "own" (paired within seeds or Welch, see the head of this module; an arm of one seed leaves no degree of
+    freedom) or "pooled" over all arms of `runs`, which takes for granted that their spreads are alike.
     Coefficients that do not sum to zero (the mean of an arm) carry the seeds' common part as well.
     """
     table = as_runs(runs)
@@ -530,7 +543,7 @@ def contrast(
     if not c.any():
         raise UserError("contrast: all coefficients are zero; name at least one arm with another")
     scores = None if items is None else as_items(items, table)
-    return _estimate(table, c, _chooser(table, c != 0, spread)(c), scores, shared_items)
+    return _estimate(table, c, _chooser(table, spread)(c), scores, shared_items)
 
 
 def welch(
@@ -581,13 +594,14 @@ def retention(
     """(mu_test - mu_none) / (mu_reference - mu_none) with Fieller's interval.
 
     The interval is the set of shares r for which the contrast (test - none) - r (reference - none) does not differ from
-    zero, by the same estimate as everything else here; it is bounded where the reference effect differs from zero.
+    zero, by the same estimate as everything else here; it is bounded where the reference effect differs from zero (and
+    every arm can be judged).
     """
     table = as_runs(runs)
     scores = None if items is None else as_items(items, table)
     upper = table.vector({test: 1.0}) - table.vector({none: 1.0})
     lower = table.vector({reference: 1.0}) - table.vector({none: 1.0})
-    choose = _chooser(table, (upper != 0) | (lower != 0), spread)
+    choose = _chooser(table, spread)
 
     def judged(c: np.ndarray) -> Estimate:
         return _estimate(table, c, choose(c), scores, shared_items)
@@ -598,7 +612,7 @@ def retention(
 
     top, bottom = judged(upper), judged(lower)
     value = top.value / bottom.value if bottom.value else math.nan
-    bounded = bool(bottom.decidable and bottom.p_two_sided() < 1 - level)
+    bounded = bool(top.decidable and bottom.decidable and bottom.p_two_sided() < 1 - level)
     low, high = -math.inf, math.inf
     if bounded:
         centre = math.atan(value)
@@ -860,15 +874,20 @@ def two_way_bootstrap(
     x = _scores_of(table, as_items(items, table), table.present & (c != 0)[:, None], shared_items=True)
     rng = np.random.default_rng(seed)
     n = x.shape[2]
-    item_weights = rng.multinomial(n, np.full(n, 1 / n), size=draws) / n
+    item_weights = _resampled(rng, draws, n)
     theta = np.zeros(draws)
     for a in np.nonzero(c)[0]:
         rows = x[a][table.present[a]]
         count = len(rows)
-        seed_weights = rng.multinomial(count, np.full(count, 1 / count), size=draws) / count
-        theta += c[a] * np.einsum("bs,bs->b", seed_weights, item_weights @ rows.T)
+        theta += c[a] * np.einsum("bs,bs->b", _resampled(rng, draws, count), item_weights @ rows.T)
     low, high = np.quantile(theta, [(1 - level) / 2, (1 + level) / 2])
     return Bootstrap(float(low), float(high), float(theta.std(ddof=1)))
+
+
+def _resampled(rng: np.random.Generator, draws: int, n: int) -> np.ndarray:
+    """Shares [draws, n] of n things in resamples with replacement."""
+    picks = rng.integers(0, n, size=(draws, n)) + n * np.arange(draws)[:, None]
+    return np.bincount(picks.ravel(), minlength=draws * n).reshape(draws, n) / n
 
 
 def logit(runs: pd.DataFrame, items: pd.DataFrame | None = None, top: float = 100.0, n: int | None = None):

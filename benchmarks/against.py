@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import statistics
 import sys
 import time
@@ -23,6 +24,13 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 # A ratio above this is a loss.
 LIMIT = 1.05
+# glibc keeps the memory of one block of logits for the next. By default it may hand it back to the system after each
+# block or not, as the heap happens to lie, which makes two processes with the same code differ by up to a fifth.
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
+    "MALLOC_TOP_PAD_": str(1 << 28),
+}
 # Idle threads of a process wait in a loop for about a millisecond before they let go of their core.
 PAUSE = 0.005
 
@@ -35,6 +43,7 @@ class Side:
         self.pipe, other_end = context.Pipe()
         options = (root, quick, device, threads, clock)
         self.process = context.Process(target=_serve, args=(other_end, *options), daemon=True)
+        os.environ.update(ALLOCATOR)  # read when a process starts
         self.process.start()
         other_end.close()
 
@@ -133,7 +142,7 @@ def _ratios(new: Side, old: Side, name: str, seconds: float) -> dict:
         time.sleep(PAUSE)
         times.append((one, two) if first is new else (two, one))
     ratios = [ours / theirs for ours, theirs in times]
-    peaks = new.ask("peak", name), old.ask("peak", name)
+    peaks = [statistics.median(side.ask("peak", name) for _ in range(3)) for side in (new, old)]
     return {
         "turns": len(times),
         "new_ms": statistics.median(ours for ours, _ in times),

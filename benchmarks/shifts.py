@@ -62,8 +62,8 @@ def time_case(channels: int, side: int, turns: int, device: str) -> list[dict]:
             times[form, "training step"].append(_milliseconds(lambda p=path: p(maps).sum().backward(), device))
     case = f"{channels} x {side} x {side}"
     return [
-        {"case": case, "form": form, "part": part, "ms": round(statistics.median(found[1:]), 4)}
-        for (form, part), found in times.items()
+        {"case": case, "form": form, "part": part, "ms": round(statistics.median(values[1:]), 4)}
+        for (form, part), values in times.items()
     ]
 
 

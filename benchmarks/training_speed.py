@@ -15,10 +15,11 @@ import time
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 
 from plugins.datasets.prepare import prepare
-from plugins.openmm_ext import engine
+from plugins.openmm_ext import config, engine
 from plugins.suite.catalog import resolve
 
 # The arm without any of our operators.
@@ -63,10 +64,8 @@ def timed(cfg, updates: int) -> float:
     return clock.seconds(updates)
 
 
-def own_config(path: Path, spec: dict, folder: Path):
+def own_config(path: Path, spec: dict, folder: Path) -> Config:
     """The written config with the package's default hooks in the place of the suite's."""
-    from mmengine.config import Config
-
     cfg = Config.fromfile(path)
     cfg.work_dir = str(folder)
     cfg.custom_hooks = []
@@ -100,10 +99,10 @@ def main() -> None:
         prepare(spec["data"]["name"], work / "data", parameters, args.data_root)
         for turn in range(args.turns):
             ours, theirs = work / f"suite{turn}", work / f"package{turn}"
-            cfg = engine.write_config(spec, work / "data", ours)
+            cfg = config.write_config(spec, work / "data", ours)
             times["suite"].append(timed(cfg, args.updates))
             times["package"].append(timed(own_config(ours / "config.py", spec, theirs), args.updates))
-    medians = {name: statistics.median(found) for name, found in times.items()}
+    medians = {name: statistics.median(values) for name, values in times.items()}
     record = {
         "engine": args.engine,
         "arm": "/".join(PLAIN[args.engine]),
@@ -111,7 +110,7 @@ def main() -> None:
         "updates": args.updates,
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "threads": spec["threads"],
-        "seconds_an_update": {name: [round(value, 5) for value in found] for name, found in times.items()},
+        "seconds_an_update": {name: [round(value, 5) for value in values] for name, values in times.items()},
         "median_seconds": {name: round(value, 5) for name, value in medians.items()},
         "throughput_of_the_suite_over_the_packages": round(medians["package"] / medians["suite"], 4),
     }
@@ -122,8 +121,8 @@ def main() -> None:
         args.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def _turns(found: list[float]) -> str:
-    return " ".join(f"{1000 * value:.0f}" for value in found)
+def _turns(seconds: list[float]) -> str:
+    return " ".join(f"{1000 * value:.0f}" for value in seconds)
 
 
 if __name__ == "__main__":

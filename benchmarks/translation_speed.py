@@ -27,7 +27,9 @@ from pathlib import Path
 import torch
 
 from plugins.datasets.prepare import prepare
+from plugins.fairseq_ext import checkpoints
 from plugins.fairseq_ext import engine as fairseq_engine
+from plugins.fairseq_ext.options import configuration, training_options
 from plugins.suite.catalog import resolve
 
 ENGINE = """
@@ -64,11 +66,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def in_turn(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list]:
     """What each contestant returned, over rounds in which all take their turn."""
-    found = {name: [] for name in contestants}
+    results = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, call in contestants.items():
-            found[name].append(call())
-    return found
+            results[name].append(call())
+    return results
 
 
 def whole_processes(data: Path, folder: Path, options: argparse.Namespace) -> list[dict]:
@@ -83,8 +85,8 @@ def whole_processes(data: Path, folder: Path, options: argparse.Namespace) -> li
         start = time.perf_counter()
         subprocess.run(list(map(str, command)), check=True, capture_output=True)
         whole = time.perf_counter() - start
-        _, checkpoint = fairseq_engine._newest(run / "checkpoints")
-        return fairseq_engine._load(checkpoint)["extra_state"]["previous_training_time"], whole
+        newest = max((run / "checkpoints").glob("checkpoint*[0-9].pt"), key=lambda path: path.stat().st_mtime_ns)
+        return checkpoints.load(newest)["extra_state"]["previous_training_time"], whole
 
     def plain() -> tuple[float, float]:
         run = Path(tempfile.mkdtemp(dir=folder))
@@ -95,10 +97,10 @@ def whole_processes(data: Path, folder: Path, options: argparse.Namespace) -> li
         run = Path(tempfile.mkdtemp(dir=folder))
         return timed([sys.executable, "-c", ENGINE, json.dumps(spec), data, run], run)
 
-    found = in_turn({"fairseq-train": plain, "the suite": suite}, options.rounds)
+    clocks = in_turn({"fairseq-train": plain, "the suite": suite}, options.rounds)
     records = []
     for part, clock in ((f"training, {options.updates} updates", 0), ("the same, whole process", 1)):
-        medians = {who: statistics.median(pair[clock] for pair in pairs) for who, pairs in found.items()}
+        medians = {who: statistics.median(pair[clock] for pair in pairs) for who, pairs in clocks.items()}
         records += _ratios(part, medians, "seconds", 3)
     return records
 
@@ -116,7 +118,7 @@ def update_seconds(data: Path, rounds: int) -> list[dict]:
     """Seconds of a forward and backward pass of 8 sentences of 32 tokens on both sides, by arm."""
 
     def contestant(arm: str) -> Callable[[], float]:
-        _, _, train_step = fairseq_engine.measured_model(resolve("mini", "muse", "branches", arm, 1), data)
+        _, _, train_step = fairseq_engine.measured_model(resolve("mini", "muse", "branches", arm, 1), data, batch=8)
         train_step()
 
         def call() -> float:
@@ -127,8 +129,8 @@ def update_seconds(data: Path, rounds: int) -> list[dict]:
 
         return call
 
-    found = in_turn({arm: contestant(arm) for arm in ARMS}, 3 * rounds)
-    return _ratios("training step", {arm: statistics.median(values) for arm, values in found.items()}, "seconds", 5)
+    seconds = in_turn({arm: contestant(arm) for arm in ARMS}, 3 * rounds)
+    return _ratios("training step", {arm: statistics.median(values) for arm, values in seconds.items()}, "seconds", 5)
 
 
 def decoding(data: Path, rounds: int) -> list[dict]:
@@ -136,29 +138,28 @@ def decoding(data: Path, rounds: int) -> list[dict]:
     contestants = {}
     for arm, fused in (*((arm, False) for arm in ARMS), ("muse_simple", True)):
         contestants[f"{arm}{', fused matrices' if fused else ''}"] = decoder(arm, fused, data)
-    found = in_turn(contestants, 5 * rounds)
-    return _ratios("decoding", {who: statistics.median(v) for who, v in found.items()}, "tokens_per_second", 1)
+    rates = in_turn(contestants, 5 * rounds)
+    return _ratios("decoding", {who: statistics.median(v) for who, v in rates.items()}, "tokens_per_second", 1)
 
 
 def decoder(arm: str, fused: bool, data: Path) -> Callable[[], float]:
     """A function that translates one random sentence and returns tokens a second."""
     spec = copy.deepcopy(resolve("mini", "muse", "branches", arm, 1))
     spec["model"] |= {"layers": 3, "width": 128, "ffn_width": 256, "heads": 4}
-    manifest = json.loads((data / "manifest.json").read_text())
-    arguments = fairseq_engine._arguments(spec, manifest, data, Path("unused"))
-    cfg = fairseq_engine._config(arguments + (["--fuse-matrices"] if fused else []))
+    arguments = training_options(spec, fairseq_engine.translation_manifest(data), data, Path("unused"))
+    cfg = configuration(arguments + (["--fuse-matrices"] if fused else []))
     task = fairseq_engine.tasks.setup_task(cfg.task)
     model = task.build_model(cfg.model).eval()
     model.make_generation_fast_(need_attn=False)
     settings = Namespace(beam=1, lenpen=1.0, min_len=TOKENS, max_len_a=0, max_len_b=TOKENS)
     generator = task.build_generator([model], settings)
-    sample = fairseq_engine._random_sample(task, 16, 1)
+    sample = fairseq_engine.random_sample(task, 16, 1)
 
     def call() -> float:
         start = time.perf_counter()
         with torch.no_grad():
-            found = task.inference_step(generator, [model], {"net_input": sample["net_input"]})
-        return len(found[0][0]["tokens"]) / (time.perf_counter() - start)
+            hypotheses = task.inference_step(generator, [model], {"net_input": sample["net_input"]})
+        return len(hypotheses[0][0]["tokens"]) / (time.perf_counter() - start)
 
     call()
     return call

@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import loading, sentences
+from analysis import runs, sentences
+from plugins.suite import files
+from plugins.suite.claims import Ablation
 from plugins.suite.errors import UserError
 from plugins.suite.files import one_line
 
@@ -101,12 +103,13 @@ def _by_length(items: pd.DataFrame, quarter: str) -> np.ndarray | None:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """The runs of one study at one scale. `homes`: {arm: the arm that holds its runs}."""
+    """The runs of one study at one scale. `homes`: {arm: the arm that holds its runs}; `recipes`: by ablation."""
 
     name: str
     scale: str
     frame: pd.DataFrame
     homes: Mapping[str, str]
+    recipes: Mapping[str, str] = field(default_factory=dict)
     details: Callable[[Mapping], Mapping] = lambda row: {}
     items: Callable[[Mapping], pd.DataFrame | None] = lambda row: None
 
@@ -121,6 +124,10 @@ class Study:
             Run(arm, seed, by_seed[seed], self._details(by_seed[seed]), self._items(by_seed[seed]))
             for seed in sorted(by_seed)
         ]
+
+    def recipe(self, arm: str) -> str:
+        """The recipe by which an arm is trained."""
+        return self.recipes.get(self.homes.get(arm, arm).partition("/")[0], "")
 
     def gap(self, arm: str) -> str:
         """Why an arm has no finished run."""
@@ -161,21 +168,21 @@ class Study:
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
-def read(folder: Path, study: str, homes: Mapping[str, str]) -> Study | None:
+def read(folder: Path, study: str, known: Mapping[str, Ablation]) -> Study | None:
     """A study of results/<scale> or results/published/<scale>; None where the folder has no table of it. UserError."""
     path = folder / "tables" / study / "runs.csv"
     if not path.is_file():
         return None
-    frame = loading.read_runs(path)
+    frame = runs.read_runs(path)
     check(frame, path)
     scale = frame["scale"].iloc[0] if len(frame) else folder.name
+    homes = {f"{name}/{arm}": home for name, ablation in known.items() for arm, home in ablation.homes.items()}
+    recipes = {name: ablation.recipe for name, ablation in known.items()}
     published = folder / "metrics.jsonl"
     if published.is_file():
-        values = _published(published)
-        return Study(
-            study, scale, frame, homes, lambda row: _details(values.get(_key(row))), _published_items(folder, study)
-        )
-    return Study(study, scale, frame, homes, lambda row: _details(_metrics(row)), _items_beside)
+        values, items = _published(published), _published_items(folder, study)
+        return Study(study, scale, frame, homes, recipes, lambda row: _details(values.get(_key(row))), items)
+    return Study(study, scale, frame, homes, recipes, lambda row: _details(_metrics(row)), _items_beside)
 
 
 def check(frame: pd.DataFrame, path: Path) -> None:
@@ -213,7 +220,7 @@ def _key(value: Mapping) -> tuple:
     return (
         str(value["run"])
         if "run" in value
-        else loading.run_name(*(value[key] for key in ("study", "ablation", "arm", "seed")))
+        else runs.run_name(*(value[key] for key in ("study", "ablation", "arm", "seed")))
     )
 
 
@@ -243,13 +250,13 @@ def _published_items(folder: Path, study: str) -> Callable[[Mapping], pd.DataFra
         table = _parquet(path)
         table = table[table["study"] == study]
         for (ablation, arm, seed), group in table.groupby(["ablation", "arm", "seed"], sort=False):
-            by_run[loading.run_name(study, ablation, arm, int(seed))] = group.sort_values("item").reset_index(drop=True)
+            by_run[runs.run_name(study, ablation, arm, int(seed))] = group.sort_values("item").reset_index(drop=True)
     return lambda row: by_run.get(str(row["run"]))
 
 
 def _metrics(row: Mapping) -> Mapping | None:
     path = Path(str(row.get("path") or ""))
-    return loading.read_json(path) if path.name == "metrics.json" and path.is_file() else None
+    return files.read_json(path) if path.name == "metrics.json" and path.is_file() else None
 
 
 def _items_beside(row: Mapping) -> pd.DataFrame | None:

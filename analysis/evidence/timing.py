@@ -1,7 +1,8 @@
 """Interleaved timings with their intervals: records of benchmarks/results and of folders that are named.
 
 A record is one mapping: {name, machine, arms: {arm: {median_s, low, high, turns}}, of, against, ratio, ratio_low,
-ratio_high}, where `ratio` is the time of `against` over that of `of`, turn by turn, with its interval. A file may hold a list of them. A number without an interval is no evidence.
+ratio_high}, where `ratio` is the time of `against` over that of `of`, turn by turn, with its interval. A file may hold
+a list of them. A number without an interval is no evidence.
 """
 
 import math

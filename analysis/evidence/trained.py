@@ -1,8 +1,9 @@
 """What trained networks show, by the statistics of analysis.statistics: one number a run, items where they are kept.
 
-Residual spread is pooled over all arms that were trained under one recipe on one data set; a contrast over two of them
-(a gain from pre-training to transfer) is the sum of two independent estimates. A part needs every arm of three seeds or
-more, and every gate; then the 95 % interval decides, or two one-sided tests at 5 % for an equality.
+A contrast is judged by the spread of its own arms, or by the one pooled over all arms of its recipe where a registered
+plan says so beforehand; a contrast over two recipes (a gain from pre-training to transfer) is the sum of two estimates
+that are independent. A part needs every arm of three seeds or more, and every gate; then the 95 % interval decides, or
+two one-sided tests at 5 % for an equality.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from analysis.statistics import Estimate
 from plugins.suite.claims import (
     COMMON_LOSS,
     Best,
-    Check,
     Equal,
     Layers,
     NotTested,
@@ -59,9 +59,10 @@ class Finding:
 class Bench:
     """One trained part at one scale: its runs by arm, and estimates of contrasts of them in the part's favour."""
 
-    def __init__(self, part: Part, study: Study, rename: Callable[[str], str]) -> None:
-        self.part, self.study, self.rename, self.sign = part, study, rename, part.sign
+    def __init__(self, part: Part, study: Study, rename: Callable[[str], str], spread: str = "own") -> None:
+        self.part, self.study, self.rename, self.sign, self.spread = part, study, rename, part.sign, spread
         self.metric = part.metric
+        self._kept: dict[tuple, tuple] = {}
         self.runs: dict[str, list[Run]] = {}
         for name in part.arms():
             self.runs[name] = [replace(run, arm=name) for run in study.runs(rename(name))]
@@ -114,28 +115,42 @@ class Bench:
         by_recipe: dict[tuple, dict[str, float]] = {}
         for name, weight in coefficients.items():
             if weight:
-                by_recipe.setdefault(recipe_of(self.runs[name][0]), {})[name] = sign * weight
+                by_recipe.setdefault(self.recipe_of(self.runs[name][0], self.rename(name)), {})[name] = sign * weight
         return _sum([self._within(recipe, weights, metric) for recipe, weights in by_recipe.items()])
 
-    def _within(self, recipe: tuple, weights: Mapping[str, float], metric: str) -> Estimate:
-        table, items, shared = self._tables(recipe, weights, metric)
-        return statistics.contrast(table, weights, items, shared)
+    def recipe_of(self, run: Run, arm: str) -> tuple:
+        """What runs of one recipe share: its name, task, data set, and the settings that no arm changes."""
+        names = sorted(name for name in run.row if name.startswith("settings.") and name not in gates.OWN_SETTINGS)
+        settings = [f"{name}={run.row[name]}" for name in names if run.row[name] == run.row[name]]
+        return (self.study.recipe(arm), run.row["task"], str(run.row.get("data.name")), *settings)
 
-    def _tables(
-        self, recipe: tuple, names: Sequence[str], metric: str
-    ) -> tuple[pd.DataFrame, pd.DataFrame | None, bool]:
-        """(runs, items, whether all seeds share one test set) of the part's arms and, for the spread, all others of the
-        recipe that trained."""
-        own = [run for name in names for run in self.runs[name]]
-        homes = {self.study.homes.get(self.rename(name), self.rename(name)) for name in names}
-        others = [
-            run for run in self.study.finished() if run.arm not in homes and recipe_of(run) == recipe and not run.stale
+    def _within(self, recipe: tuple, weights: Mapping[str, float], metric: str) -> Estimate:
+        table, items, shared = self.tables(recipe, metric)
+        return statistics.contrast(table, weights, items, shared, self.spread)
+
+    def tables(self, recipe: tuple, metric: str) -> tuple[statistics.Runs, statistics.Items | None, bool]:
+        """(runs, items, whether all seeds share one test set) of the part's arms of a recipe, and of its others that
+        trained, which tell whether seeds matter and how arms spread together."""
+        key = (recipe, metric)
+        if key not in self._kept:
+            self._kept[key] = self._tables(recipe, metric)
+        return self._kept[key]
+
+    def _tables(self, recipe: tuple, metric: str) -> tuple[statistics.Runs, statistics.Items | None, bool]:
+        own = [
+            run for name, runs in self.runs.items() for run in runs if self.recipe_of(run, self.rename(name)) == recipe
         ]
-        arms = {run.arm for run in others}
-        trained = [arm for arm in arms if gates.trained([run for run in others if run.arm == arm]).passed]
-        table = value_frame([*own, *(run for run in others if run.arm in trained)], metric)
-        checksums = {run.row.get("data.checksum") for run in own}
-        return table, item_frame(own, metric), len(checksums) == 1
+        homes = {self.study.homes.get(self.rename(name), self.rename(name)) for name in self.runs}
+        others: dict[str, list[Run]] = {}
+        for run in self.study.finished():
+            if run.arm not in homes and not run.stale and self.recipe_of(run, run.arm) == recipe:
+                others.setdefault(run.arm, []).append(run)
+        trained = [run for runs in others.values() if gates.trained(runs).passed for run in runs]
+        runs = [run for run in (*own, *trained) if not math.isnan(run.value(metric))]
+        table = statistics.as_runs(value_frame(runs, metric))
+        items = item_frame(runs, metric)
+        shared = len({run.row.get("data.checksum") for run in own}) == 1
+        return table, None if items is None else statistics.as_items(items, table), shared
 
 
 def _sum(estimates: Sequence[Estimate]) -> Estimate:
@@ -154,16 +169,6 @@ def _sum(estimates: Sequence[Estimate]) -> Estimate:
         se_seed=math.sqrt(sum(e.se_seed**2 for e in estimates)),
         se_item=math.sqrt(sum(items)),
         method=" + ".join(dict.fromkeys(e.method for e in estimates)),
-    )
-
-
-def recipe_of(run: Run) -> tuple:
-    """What runs of one recipe share: task, data set, and the settings that no arm changes."""
-    settings = sorted(name for name in run.row if name.startswith("settings.") and name not in gates.OWN_SETTINGS)
-    return (
-        run.row["task"],
-        str(run.row.get("data.name")),
-        *(f"{name}={run.row[name]}" for name in settings if run.row[name] == run.row[name]),
     )
 
 
@@ -257,10 +262,8 @@ def _equal(bench: Bench, check: Equal) -> Finding:
 
 def _retains(bench: Bench, check: Retains) -> Finding:
     tested = bench.estimate(check.contrast())
-    names = [check.retains, check.of, check.over]
-    table, items, shared = bench._tables(recipe_of(bench.runs[check.of][0]), names, bench.metric)
-    table["value"] *= bench.sign
-    kept = statistics.retention(table, *names, items, shared)
+    table, items, shared = bench.tables(bench.recipe_of(bench.runs[check.of][0], bench.rename(check.of)), bench.metric)
+    kept = statistics.retention(table, check.retains, check.of, check.over, items, shared, bench.spread)
     return Finding(
         tested.p_above(0) < ALPHA, tested.p_below(0), tested, kept.value, kept.low, kept.high,
         "share of the reference effect", check.at_least, kept.value,
@@ -296,31 +299,30 @@ def _trend(bench: Bench, check: Trend) -> Finding:
 
 
 def _best(bench: Bench, check: Best) -> Finding:
-    """Above each of many; without a shared test set by Dunnett's test of them against it."""
-    findings = [_shifted(bench, {check.best: 1.0, rival: -1.0}, -1) for rival in check.of]
-    result = _worst_of(findings)
+    """Above each of many."""
+    result = _worst_of([_shifted(bench, {check.best: 1.0, rival: -1.0}, -1) for rival in check.of])
     ps = _dunnett(bench, check.best, check.of, "less")
-    return result if ps is None else replace(result, supported=result.supported and max(ps) < ALPHA)
+    return result if ps is None else replace(result, supported=max(ps) < ALPHA)
 
 
 def _peak(bench: Bench, check: Peak) -> Finding:
     """The best of many above one: some of them is, corrected for their number."""
     findings = [_shifted(bench, {name: 1.0, check.over: -1.0}, -1) for name in check.peak]
     best = max(findings, key=lambda finding: finding.value)
-    ps = _dunnett(bench, check.over, check.peak, "greater") or statistics.holm(
-        [finding.estimate.p_above(0) for finding in findings]
-    )
+    ps = _dunnett(bench, check.over, check.peak, "greater")
+    if ps is None:
+        ps = statistics.holm([finding.estimate.p_above(0) for finding in findings])
     return replace(best, supported=min(ps) < ALPHA, against=max(finding.against for finding in findings))
 
 
 def _dunnett(bench: Bench, control: str, others: Sequence[str], alternative: str) -> list[float] | None:
-    """Dunnett's p values; None where the runs share one test set, whose part in the error the test does not know."""
+    """Dunnett's p values where a plan pools the spread; None otherwise, and on one test set, which it does not know."""
     runs = [run for name in (control, *others) for run in bench.runs[name]]
-    if len({run.row.get("data.checksum") for run in runs}) == 1 and item_frame(runs, bench.metric) is not None:
+    if bench.spread != "pooled" or len({run.row.get("data.checksum") for run in runs}) == 1:
         return None
     table = value_frame(runs, bench.metric)
     table["value"] *= bench.sign
-    return list(statistics.many_to_one(table, control, others, alternative).values())
+    return list(statistics.many_to_one(table, control, others, alternative, spread="pooled").values())
 
 
 def _spread(bench: Bench, check: Spread) -> Finding:
@@ -349,11 +351,14 @@ def _layers(bench: Bench, check: Layers) -> Finding:
 
 
 # --- verdict ----------------------------------------------------------------------------------------------------------
-def judge(part: Part, study: Study, rename: Callable[[str], str] = lambda arm: arm) -> Outcome:
-    """The verdict on a trained part at the scale of `study`, before Holm; `rename`: an arm's name at that scale."""
+def judge(part: Part, study: Study, rename: Callable[[str], str] = lambda arm: arm, spread: str = "own") -> Outcome:
+    """The verdict on a trained part at the scale of `study`, before Holm.
+
+    rename: an arm's name at that scale. spread: "own", or "pooled" where a registered plan says so.
+    """
     if isinstance(part.check, NotTested):
         return not_tested(part.check.not_tested)
-    bench = Bench(part, study, rename)
+    bench = Bench(part, study, rename, spread)
     problem = bench.gap()
     if problem:
         return not_tested(problem, **_provenance(bench))
@@ -398,6 +403,10 @@ def _gates(bench: Bench, finding: Finding) -> list[Gate]:
     if not isinstance(check, Layers):
         means = {name: float(np.mean([run.value(bench.metric) for run in bench.runs[name]])) for name in names}
         passed.append(gates.ceiling(means, bench.metric, runs))
+    if reference:
+        shown = bench.estimate({reference[0]: 1.0, reference[1]: -1.0})
+        effect = shown.value
+        passed.append(gates.assay(shown))
     passed.append(
         gates.tie(
             finding.estimate.se,
@@ -406,15 +415,10 @@ def _gates(bench: Bench, finding: Finding) -> list[Gate]:
             finding.estimate.n_items,
         )
     )
-    if reference:
-        shown = bench.estimate({reference[0]: 1.0, reference[1]: -1.0})
-        effect = shown.value
     if bench.metric != COMMON_LOSS:  # a comparison on the way does not ask for the end
         judged = [run for name in names for run in bench.runs[name]]
         comparable = bench.metric == runs[0].primary and not isinstance(check, Spread | Layers | Value)
         passed.append(gates.plateau(judged, runs[0].primary, effect if comparable else math.nan, bench.sign))
-    if reference:
-        passed.append(gates.assay(shown))
     if part.starts:
         first, second = part.starts
         metric = bench.runs[first][0].primary
@@ -443,10 +447,3 @@ def _provenance(bench: Bench) -> dict[str, str]:
         "commit": ", ".join(commits),
         "runs": " ".join(dict.fromkeys(str(run.row["run"]) for run in runs)),
     }
-
-
-def forms() -> dict[str, type[Check]]:
-    """The forms that this module judges; for the test that none is forgotten."""
-    from plugins.suite.claims import FORMS
-
-    return {key: form for key, form in FORMS.items() if "trained" in form.levels and form is not NotTested}

@@ -23,8 +23,9 @@ Lines = dict[str, list[tuple[float, ArmSummary]]]
 
 
 def APPLIES(study: StudyResults) -> bool:
-    """Whether two layouts were trained on two shares or more."""
-    return len(lines_of(study)) >= FEWEST
+    """Whether two layouts were trained on several shares, and these are three or more."""
+    lines = lines_of(study)
+    return len(lines) >= FEWEST and len({share for points in lines.values() for share, _ in points}) > FEWEST
 
 
 def lines_of(study: StudyResults) -> Lines:

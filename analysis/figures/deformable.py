@@ -23,14 +23,14 @@ def APPLIES(study: StudyResults) -> bool:
 
 
 def panels(study: StudyResults) -> dict[str, list[ArmSummary]]:
-    """{title: arms} of the ablations named deformable_* that have attention beside both convolutions, all run alike."""
+    """{title: arms} of the ablations named deformable_* with attention beside both convolutions, where they differ."""
     shown = {}
     for ablation in study.ablations:
         arms = [arm for arm in study.of(ablation) if arm.n and arm.macs == arm.macs]
         attends = any(study.options(arm).get("attention") for arm in arms)
-        if ablation.name.startswith("deformable_") and attends and len(arms) > 2:
-            if len({arm.conditions for arm in arms}) == 1:
-                shown[ablation.task.capitalize()] = arms
+        alike = len({arm.conditions for arm in arms}) == 1
+        if ablation.name.startswith("deformable_") and attends and len(arms) > 2 and alike and tradeoff.apart(arms):
+            shown[ablation.task.capitalize()] = arms
     return shown
 
 

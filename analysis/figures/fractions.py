@@ -38,12 +38,9 @@ def place_of(options: Mapping) -> tuple[float, str] | None:
     aaconv = options.get("aaconv")
     if aaconv == {"kind": "plain"}:
         return 0.0, ""
-    if (
-        not aaconv
-        or aaconv.get("kind") != "augmented"
-        or "network" in aaconv
-        or aaconv.get("kappa") != aaconv.get("nu")
-    ):
+    if not aaconv or aaconv.get("kind") != "augmented" or "network" in aaconv or "nu" not in aaconv:
+        return None
+    if aaconv.get("kappa") != aaconv["nu"]:
         return None
     return float(aaconv["nu"]), aaconv["position"]
 

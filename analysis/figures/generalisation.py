@@ -50,10 +50,10 @@ def _scored(curve: dict, metric: str) -> np.ndarray:
 
 
 def draw(study: StudyResults, base: Path) -> None:
-    """Left the course of the trainings, right the scores where they pass one loss, if two layouts do."""
+    """Left the course of the trainings; right the scores at one loss, where two layouts reach it."""
     drawn = chosen(study)
     matched = [(i, arm, v) for i, (arm, _) in enumerate(drawn) if (v := study.values(arm, arm.metric + MATCHED))]
-    both = len(matched) > 1
+    both = len(matched) > 1 and any(len(values) > 1 for *_, values in matched)
     with style.figure(1 + both, width=4.8, height=3.8, legend=2) as (made, axes, key):
         style.footer(made, source(study, [arm for arm, _ in drawn]))
         marks, handles = Marks(), []

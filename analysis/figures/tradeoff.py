@@ -43,6 +43,8 @@ def panels(study: StudyResults) -> dict[str, list[ArmSummary]]:
         if arm.macs == arm.macs:
             groups.setdefault((study.ablation(arm).panel, arm.conditions), []).append(arm)
     shown = {key: arms for key, arms in groups.items() if tells(arms)}
+    judged = {key: arms for key, arms in shown.items() if any(arm.has_interval for arm in arms)}
+    shown = judged or shown  # beside arms with intervals, single seeds say nothing
     return {title(key, shown): arms for key, arms in shown.items()}
 
 
@@ -61,9 +63,12 @@ def traits(conditions: str, arm: ArmSummary) -> tuple[str, str, str]:
 
 def tells(arms: Sequence[ArmSummary]) -> bool:
     """Whether arms differ in cost, and in score as far as their intervals say."""
-    costs = {round(arm.macs, -max(0, len(str(int(arm.macs))) - 3)) for arm in arms}
-    if len(costs) < FEWEST or max(arm.macs for arm in arms) < SPREAD * min(arm.macs for arm in arms):
-        return False
+    costs = {float(f"{arm.macs:.3g}") for arm in arms}
+    return len(costs) >= FEWEST and max(costs) >= SPREAD * min(costs) and apart(arms)
+
+
+def apart(arms: Sequence[ArmSummary]) -> bool:
+    """Whether two intervals do not overlap; true where there are no intervals to say so."""
     known = [arm for arm in arms if arm.has_interval]
     return not known or max(arm.low for arm in known) > min(arm.high for arm in known)
 

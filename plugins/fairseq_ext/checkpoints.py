@@ -22,22 +22,30 @@ AVERAGED = "averaged.pt"
 TRAINED = "trained.json"
 
 
+def kept(spec: dict) -> int:
+    """How many checkpoints stay: those to average, and at least two, so that a damaged one has one before it."""
+    return max(2, spec["evaluate"]["averaged_checkpoints"])
+
+
 @contextmanager
-def sealing(save_every: int):
+def sealing(spec: dict):
     """Within it fairseq seals each checkpoint that it writes, through its own hook, a task's `post_save`."""
-    TranslationTask.post_save = staticmethod(lambda path, updates: _seal(Path(path), updates, save_every))
+    TranslationTask.post_save = staticmethod(lambda path, updates: _seal(Path(path), updates, spec))
     try:
         yield
     finally:
         del TranslationTask.post_save
 
 
-def _seal(path: Path, updates: int, save_every: int) -> None:
+def _seal(path: Path, updates: int, spec: dict) -> None:
     epoch = re.fullmatch(r"checkpoint(\d+)\.pt", path.name)
-    if epoch and updates % save_every == 0:
+    if epoch and updates % spec["train"]["save_every"] == 0:
         # Where an epoch ends, fairseq names a checkpoint after it alone, and would remove it with those of epochs.
         path = path.rename(path.with_name(f"checkpoint_{epoch[1]}_{updates}.pt"))
     files.seal(path)
+    by_updates = sorted(path.parent.glob("checkpoint_*_*.pt"), key=lambda file: int(file.stem.split("_")[2]))
+    for old in by_updates[: -kept(spec)]:
+        old.unlink()
     for seal in path.parent.glob("checkpoint*.pt.sha256"):
         if not seal.with_suffix("").exists():
             seal.unlink()

@@ -83,21 +83,21 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
 
 def _run_fairseq(arguments: list[str], spec: dict, run_dir: Path, resumed: int) -> None:
     """Trains in this process or, with several GPUs, in one process a GPU, as fairseq itself decides."""
-    values = {"run_dir": run_dir, "train": spec["train"], "resumed": resumed}
+    values = {"spec": spec, "run_dir": run_dir, "resumed": resumed}
     distributed_utils.call_main(configuration(arguments), _train_process, **values)
 
 
-def _train_process(cfg, run_dir: Path, train: dict, resumed: int) -> None:
+def _train_process(cfg, spec: dict, run_dir: Path, resumed: int) -> None:
     """fairseq's training of one process; the first one keeps checkpoints and curves. A spawned one finds it by its
     module's name, and importing this module also makes its checkpoint loading safe."""
     if not distributed_utils.is_master(cfg.distributed_training):
         return fairseq_train.main(cfg)
-    recorder = curves.Recorder(run_dir, train["updates"], resumed)
+    recorder = curves.Recorder(run_dir, spec["train"]["updates"], resumed)
     logger = logging.getLogger("fairseq.logging.progress_bar")
     logger.setLevel(logging.INFO)  # whoever set logging up before fairseq may have asked for less
     logger.addHandler(recorder)
     try:
-        with checkpoints.sealing(train["save_every"]):
+        with checkpoints.sealing(spec):
             fairseq_train.main(cfg)
     finally:
         logger.removeHandler(recorder)

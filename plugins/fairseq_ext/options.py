@@ -15,13 +15,16 @@ import torch
 from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
+from plugins.fairseq_ext.checkpoints import kept
 from plugins.suite.sources import ROOT
 
 USER_DIR = ROOT / "plugins" / "fairseq_ext"
 DEFORMABLE_KERNEL = 3
 SHARING = {"none": [], "decoder": ["--share-decoder-input-output-embed"], "all": ["--share-all-embeddings"]}
-# The model options that exchange attention: each, null too, asks for `--arch spatial_attention`.
-ATTENTION_OPTIONS = frozenset({"attention", "encoder_attention", "deformable", "dynamic_convolution", "stacks"})
+# The model options that exchange self-attention, and those that exchange any. Null exchanges it for nothing, false does
+# not exchange it.
+SELF_ATTENTION_OPTIONS = frozenset({"attention", "deformable", "dynamic_convolution"})
+ATTENTION_OPTIONS = SELF_ATTENTION_OPTIONS | {"encoder_attention"}
 
 
 def training_options(spec: dict, languages: dict, data: Path, run_dir: Path) -> list[str]:
@@ -54,8 +57,8 @@ def training_options(spec: dict, languages: dict, data: Path, run_dir: Path) -> 
         "seed": spec["seed"],
         "save-dir": os.path.relpath(run_dir / "checkpoints"),
         "save-interval-updates": train["save_every"],
-        "keep-interval-updates": _kept(spec),
-        "keep-last-epochs": _kept(spec),
+        "keep-interval-updates": kept(spec),
+        "keep-last-epochs": kept(spec),
         "validate-interval": 1_000_000,
         "validate-interval-updates": train["save_every"],
         "log-format": "json",
@@ -66,7 +69,7 @@ def training_options(spec: dict, languages: dict, data: Path, run_dir: Path) -> 
     for name, value in pairs.items():
         arguments += [f"--{name}", str(value)]
     arguments += ["--no-last-checkpoints", *SHARING[train["share_embeddings"]]]
-    # fairseq's switch turns its default, padding on the left, off. The released MUSE, where padding leaks, has it there.
+    # The switch turns fairseq's default, padding on the left, off. The released MUSE has it there, where it leaks.
     arguments.append("--left-pad-source" if mask_padding else "--convolve-padding")
     if model.get("released_parameters"):
         arguments.append("--released-parameters")
@@ -95,12 +98,11 @@ def configuration(arguments: list[str]):
 
 def user_dir(model: dict) -> Path | None:
     """Where fairseq finds the model; None for the plain Transformer, which is fairseq's own."""
-    return USER_DIR if model.get("parallel") or ATTENTION_OPTIONS & model.keys() else None
+    return USER_DIR if model.get("parallel") or _exchanges(model, ATTENTION_OPTIONS) else None
 
 
-def _kept(spec: dict) -> int:
-    """Checkpoints to keep: those to average, and at least two, so that a damaged one has one before it."""
-    return max(2, spec["evaluate"]["averaged_checkpoints"])
+def _exchanges(model: dict, options: frozenset[str]) -> bool:
+    return any(option in options and value is not False for option, value in model.items())
 
 
 def _schedule(train: dict) -> dict:
@@ -163,7 +165,7 @@ def _muse(model: dict, train: dict) -> dict:
 def _spatial_attention(model: dict) -> dict:
     """Exchanged attention. An option that is absent leaves fairseq's own attention in place."""
     attention, dynamic = model.get("attention") or {}, model.get("dynamic_convolution") or {}
-    exchanged = {"attention", "deformable", "dynamic_convolution"} & model.keys()
+    exchanged = _exchanges(model, SELF_ATTENTION_OPTIONS)
     return {
         "arch": "spatial_attention",
         "self-attention-terms": attention.get("terms", "none" if exchanged else "own"),

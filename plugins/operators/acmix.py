@@ -341,6 +341,7 @@ class SwinACmix(nn.Module):
         require_heads("dim", dim, heads)
         require(min(window) >= 1, "window", window, "sides must be at least 1")
         self.dim, self.window, self.heads, self.depth = dim, tuple(window), heads, dim // heads
+        self.scale = self.depth**-0.5
         self.mix = Mix(mix)
         self.qkv = nn.Linear(dim, 3 * dim)
         if self.mix.attends:
@@ -357,7 +358,7 @@ class SwinACmix(nn.Module):
         if not self.mix.attends:
             return self.mix(None, convolved)
         q, k, v = self._windows(qkv)
-        logits = torch.matmul(q * self.depth**-0.5, k.transpose(-2, -1)) + self._bias(mask)
+        logits = torch.matmul(q * self.scale, k.transpose(-2, -1)) + self._bias(mask)
         return self.mix(self._whole(logits.softmax(dim=-1) @ v, x), convolved)
 
     def macs(self, x: Tensor, mask: Tensor | None = None) -> int:
@@ -437,7 +438,7 @@ def swin_acmix_reference(module: SwinACmix, x: Tensor, mask: Tensor | None = Non
         q, k, v = qkv[:, y : y + rows, z : z + columns].flatten(1, 2).chunk(3, dim=2)
         for head in range(module.heads):
             part = slice(head * module.depth, (head + 1) * module.depth)
-            logits = q[..., part] @ k[..., part].transpose(1, 2) / math.sqrt(module.depth)
+            logits = module.scale * q[..., part] @ k[..., part].transpose(1, 2)
             logits = logits + module.relative_position_bias_table[index, head]
             if mask is not None:
                 logits = logits + mask[window]

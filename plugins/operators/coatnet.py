@@ -187,11 +187,13 @@ class MBConv(nn.Module):
 
 
 def mbconv_reference(block: MBConv, x: Tensor) -> Tensor:
-    """The block in evaluation mode as plain sums: norms written out, projections as einsum, the depthwise kernel as
-    moved maps."""
+    """The block as plain sums: norms written out, projections as einsum, the depthwise kernel as moved maps. Running
+    statistics are left as they are, also in training."""
 
     def norm(layer: nn.Module, t: Tensor) -> Tensor:
-        if isinstance(layer, nn.BatchNorm2d):
+        if isinstance(layer, nn.BatchNorm2d) and layer.training:
+            mean, variance = t.mean((0, 2, 3), keepdim=True), t.var((0, 2, 3), unbiased=False, keepdim=True)
+        elif isinstance(layer, nn.BatchNorm2d):
             mean, variance = (s.view(1, -1, 1, 1) for s in (layer.running_mean, layer.running_var))
         else:
             mean, variance = t.mean(1, keepdim=True), t.var(1, unbiased=False, keepdim=True)
@@ -266,9 +268,9 @@ class RelativeAttention(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *rest) -> None:
         """Weights of another map load with their table resized, to finetune them on this one."""
-        found = state_dict.get(prefix + "table")
-        if self.relative != "none" and found is not None and found.shape[0] == self.heads:
-            state_dict[prefix + "table"] = resized(found, *((side + 1) // 2 for side in self.table.shape[1:]))
+        stored = state_dict.get(prefix + "table")
+        if self.relative != "none" and stored is not None and stored.shape[0] == self.heads:
+            state_dict[prefix + "table"] = resized(stored, *((side + 1) // 2 for side in self.table.shape[1:]))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     @torch.no_grad()

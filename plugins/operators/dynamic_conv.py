@@ -6,14 +6,18 @@ https://arxiv.org/abs/1904.05873
 
     y[t, c] = sum_j softmax_j(W x[t])_{h(c), j}  x[t + j - p, c] + b_c       zeros outside, h(c) = c // R, R = C // H
 
-The 1-D forms follow fairseq's `DynamicConv1dTBC` and `LightweightConv1dTBC` (`weight_softmax=True`, no renormalisation
-at the ends).
+The 1-D forms follow fairseq's `DynamicConv1dTBC` and `LightweightConv1dTBC` with `weight_softmax=True`. Departures:
+- the softmax runs over all K taps, also where some meet the zeros outside; `renorm_padding=True` has it over the others
+  alone, as fairseq's option of that name;
+- sequences of any length take one path (fairseq has two, which differ in a causal kernel longer than the sequence).
 `DynamicConvBlock1d` puts the published block around it: linear C -> 2C, gated linear unit, convolution, linear.
 The 2-D form is not in a paper; it is the same operator on a K x K window, inside 1x1 convolutions and a residual gate
 that starts at 0.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -122,8 +126,8 @@ class TapConv1d(nn.Module):
         self.num_heads, self.weight_dropout = num_heads, weight_dropout
         self.conv_bias = nn.Parameter(torch.zeros(input_size)) if bias else None
 
-    def tap_weights(self, query: Tensor) -> Tensor:
-        """Softmaxed taps, T x N x H x K."""
+    def tap_weights(self, query: Tensor, history: int = 0) -> Tensor:
+        """Softmaxed taps, T x N x H x K, of queries that `history` positions go before."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, incremental_state: dict | None = None, query: Tensor | None = None) -> Tensor:
@@ -131,11 +135,11 @@ class TapConv1d(nn.Module):
         Args:
             x: T x N x C; with `incremental_state`, the new positions only.
             incremental_state: a dict that keeps the last K - 1 inputs; only if causal.
-            query: what predicts the taps, T x N x C; x if not given.
+            query: what predicts the taps, T x N x channels; x if not given.
         Returns: T x N x C.
         """
         require_tbc("x", x, self.input_size)
-        w = self.tap_weights(x if query is None else query)
+        query = x if query is None else query
         if incremental_state is not None:
             require(
                 self.padding_l == self.kernel_size - 1,
@@ -144,7 +148,7 @@ class TapConv1d(nn.Module):
                 "incremental_state needs the causal form, padding_l = kernel_size - 1",
             )
             x = append_history(x, incremental_state, self.state_key, self.kernel_size - 1)
-        y = tap_convolution(x, w, self.padding_l)
+        y = tap_convolution(x, self.tap_weights(query, x.shape[0] - query.shape[0]), self.padding_l)
         return y if self.conv_bias is None else y + self.conv_bias
 
     @property
@@ -164,7 +168,9 @@ class TapConv1d(nn.Module):
 class DynamicConv1d(TapConv1d):
     """Dynamic convolution on T x N x C: taps are a linear function of the query (fast form).
 
-    Arguments of ``TapConv1d``, and bias (of the tap prediction) and conv_bias (of the output).
+    Arguments of ``TapConv1d``, and:
+        bias: of the tap prediction. conv_bias: of the output.
+        renorm_padding: taps outside the sequence take no part in the softmax, so that the others sum to 1.
     Raises: ValueError naming argument, value and rule.
     """
 
@@ -177,18 +183,32 @@ class DynamicConv1d(TapConv1d):
         weight_dropout: float = 0.0,
         bias: bool = False,
         conv_bias: bool = False,
+        renorm_padding: bool = False,
     ) -> None:
         super().__init__(input_size, kernel_size, padding_l, num_heads, weight_dropout, conv_bias)
+        self.renorm_padding = renorm_padding
         self.weight_linear = nn.Linear(input_size, num_heads * kernel_size, bias=bias)
         nn.init.xavier_uniform_(self.weight_linear.weight)
         if bias:
             nn.init.zeros_(self.weight_linear.bias)
         self.prediction_macs = input_size * num_heads
 
-    def tap_weights(self, query: Tensor) -> Tensor:
-        require_tbc("query", query, self.input_size)
-        w = self.weight_linear(query).unflatten(-1, (self.num_heads, self.kernel_size)).softmax(-1)
-        return F.dropout(w, self.weight_dropout, self.training)
+    def tap_logits(self, query: Tensor) -> Tensor:
+        """W x[t] + b, T x N x H x K."""
+        require_tbc("query", query, self.weight_linear.in_features)
+        return self.weight_linear(query).unflatten(-1, (self.num_heads, self.kernel_size))
+
+    def tap_weights(self, query: Tensor, history: int = 0) -> Tensor:
+        logits = self.tap_logits(query)
+        if self.renorm_padding:
+            logits = logits.masked_fill(self.outside(query.shape[0], history, query.device), -math.inf)
+        return F.dropout(logits.softmax(-1), self.weight_dropout, self.training)
+
+    def outside(self, length: int, history: int, device: torch.device) -> Tensor:
+        """Whether tap j of position t meets the zeros outside, T x 1 x 1 x K."""
+        t = torch.arange(length, device=device)[:, None, None, None]
+        position = t + torch.arange(self.kernel_size, device=device) - self.padding_l
+        return (position < -history) | (position >= length)
 
 
 class LightweightConv1d(TapConv1d):
@@ -211,15 +231,15 @@ class LightweightConv1d(TapConv1d):
         self.weight = nn.Parameter(torch.empty(num_heads, 1, kernel_size))
         nn.init.xavier_uniform_(self.weight)
 
-    def tap_weights(self, query: Tensor) -> Tensor:
+    def tap_weights(self, query: Tensor, history: int = 0) -> Tensor:
         w = self.weight.squeeze(1).softmax(-1)
         w = F.dropout(w, self.weight_dropout, self.training)
         return w.expand(*query.shape[:2], -1, -1)
 
 
-def tap_conv1d_reference(module: TapConv1d, x: Tensor) -> Tensor:
-    """The equation of the file's head. Same result as ``module(x)``."""
-    y = tap_convolution_reference(x, module.tap_weights(x), module.padding_l)
+def tap_conv1d_reference(module: TapConv1d, x: Tensor, query: Tensor | None = None) -> Tensor:
+    """The equation of the file's head. Same result as ``module(x, query=query)``."""
+    y = tap_convolution_reference(x, module.tap_weights(x if query is None else query), module.padding_l)
     return y if module.conv_bias is None else y + module.conv_bias
 
 

@@ -72,7 +72,7 @@ def _guarded(spec: dict, manifest: Path, run_dir: Path, wanted: str, command: st
     with (run_dir / "train.log").open("a", buffering=1) as log:
         try:
             state.drop_outdated(run_dir, spec)
-            with device.take(wanted, spec["train"].get("gpus", 1)) as kind, _all_output_to(log):
+            with device.take(wanted, spec["train"]["gpus"]) as kind, _all_output_to(log):
                 metrics = _run(spec, manifest, run_dir, kind, command)
                 files.write_json(run_dir / "metrics.json", metrics)
         except KeyboardInterrupt:

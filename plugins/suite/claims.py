@@ -30,10 +30,11 @@ shown itself (assay).
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
@@ -436,26 +437,7 @@ def _form(content: Any) -> str | None:
 
 
 AnyCheck = Annotated[
-    Annotated[Better, Tag("better")]
-    | Annotated[NoWorse, Tag("no_worse")]
-    | Annotated[Equal, Tag("equal")]
-    | Annotated[Retains, Tag("retains")]
-    | Annotated[Gain, Tag("gain")]
-    | Annotated[Gains, Tag("gains")]
-    | Annotated[Trend, Tag("trend")]
-    | Annotated[Best, Tag("best")]
-    | Annotated[Peak, Tag("peak")]
-    | Annotated[Value, Tag("value")]
-    | Annotated[Spread, Tag("spread")]
-    | Annotated[Layers, Tag("layers")]
-    | Annotated[Counts, Tag("count")]
-    | Annotated[Ratio, Tag("ratio")]
-    | Annotated[Extra, Tag("extra")]
-    | Annotated[Identity, Tag("identity")]
-    | Annotated[Counted, Tag("counted")]
-    | Annotated[Faster, Tag("faster")]
-    | Annotated[Dominated, Tag("dominated")]
-    | Annotated[NotTested, Tag("not_tested")],
+    Union[tuple(Annotated[form, Tag(key)] for key, form in FORMS.items())],  # noqa: UP007 - made of the table above
     Discriminator(
         _form,
         custom_error_type="form",
@@ -609,11 +591,28 @@ def parse(content: Any, path: Path) -> Claims:
 
 
 def check_all(experiments: Path = catalog.EXPERIMENTS) -> dict[str, Claims]:
-    """The claims of every study that has some, checked; the DAG calls it before anything runs. UserError, one line."""
-    return {
-        path.parent.name: load(path.parent.name, experiments)
-        for path in sorted(Path(experiments).glob("*/claims.yaml"))
-    }
+    """The claims of every study that has some; their arms, and those of its reference.csv, exist. UserError, one line.
+
+    The DAG calls it before anything runs.
+    """
+    known = {}
+    for path in sorted(Path(experiments).glob("*/claims.yaml")):
+        known[path.parent.name] = load(path.parent.name, experiments)
+        check_references(path.parent.name, experiments)
+    return known
+
+
+def check_references(study: str, experiments: Path = catalog.EXPERIMENTS) -> None:
+    """UserError of one line for a row of reference.csv that names an arm that is not there."""
+    path = Path(experiments) / study / "reference.csv"
+    if not path.is_file():
+        return
+    arms = [f"{name}/{arm}" for name, ablation in ablations(study, experiments).items() for arm in ablation.homes]
+    with path.open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        for row in reader:
+            if row.get("ablation"):
+                _known(f"{path}:{reader.line_num}", "arm", f"{row['ablation']}/{row['arm']}", arms)
 
 
 def _known(where: str, kind: str, name: str, known: list[str]) -> None:
@@ -624,11 +623,12 @@ def _known(where: str, kind: str, name: str, known: list[str]) -> None:
 @dataclass(frozen=True)
 class Ablation:
     """What the ledger knows of an ablation. `homes`: {arm: the <ablation>/<arm> that holds its runs}; `scales`: the
-    only ones it is meant for, empty for all.
+    only ones it is meant for, empty for all; `recipe`: the name of what its arms are trained by.
     """
 
     homes: Mapping[str, str]
     scales: tuple[str, ...]
+    recipe: str
 
 
 def ablations(study: str, experiments: Path = catalog.EXPERIMENTS) -> dict[str, Ablation]:
@@ -639,7 +639,9 @@ def ablations(study: str, experiments: Path = catalog.EXPERIMENTS) -> dict[str, 
     for name, content in contents.items():
         arms = _with_like(contents, content, "arms", {})
         homes = {arm: (body or {}).get("same_as") or f"{name}/{arm}" for arm, body in arms.items()}
-        known[name] = Ablation(homes, tuple(_with_like(contents, content, "scales", {}) or ()))
+        scales = tuple(_with_like(contents, content, "scales", {}) or ())
+        recipe = _with_like(contents, content, "recipe", "") or _with_like(contents, content, "task", "")
+        known[name] = Ablation(homes, scales, recipe)
     return known
 
 

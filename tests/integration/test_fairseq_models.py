@@ -15,7 +15,7 @@ from fairseq.optim.lr_scheduler import build_lr_scheduler
 from omegaconf import OmegaConf
 
 from plugins.fairseq_ext import engine as fairseq_engine
-from plugins.fairseq_ext.options import configuration, spread, training_options
+from plugins.fairseq_ext.options import configuration, training_options
 from plugins.runner.measure import count_macs
 from plugins.suite.catalog import arm_specs, data_folder, resolve
 
@@ -216,9 +216,7 @@ def test_fused_matrices_change_nothing(kernels):
     assert set(model.state_dict()) == parameters
 
 
-def test_growing_kernels_are_spread_over_the_layers():
-    assert spread([3, 7, 15, 31], 12) == [3] * 3 + [7] * 3 + [15] * 3 + [31] * 3
-    assert spread([3, 7, 15, 31], 2) == [3, 15]
+def test_a_kernel_a_layer_needs_as_many_as_there_are_layers():
     with pytest.raises(ValueError, match="must have one size for each of 12 layers"):
         build("muse_iwslt_de_en", dictionary(10), dictionary(10), convolution_per_layer=[3, 7])
 

@@ -380,6 +380,13 @@ def test_details_stay_within_their_bounds(data, undisturbed, evaluated):
     assert curve["train_loss"][-1] < details["chance"]["loss"]
 
 
+def test_what_is_measured_is_one_sentence(data):
+    model, forward, train_step = fairseq_engine.measured_model(SPEC, data)
+    assert forward().shape[:2] == (1, SPEC["measure"]["tokens"])
+    train_step()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
 def test_every_test_sentence_is_translated_in_order(data, undisturbed):
     sources = (data / "text" / "test.velu").read_text().splitlines()
     hypotheses = (undisturbed[0] / "hypotheses.txt").read_text().splitlines()

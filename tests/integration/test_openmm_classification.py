@@ -86,6 +86,18 @@ def test_accuracy_is_that_of_the_saved_weights(undisturbed, data):
     assert undisturbed["scored"]["metrics"]["top1"] == pytest.approx(100 * right / 20)
 
 
+def test_items_hold_the_images_in_their_order(undisturbed, data):
+    items = undisturbed["scored"]["items"]
+    pairs = [(label, int(scores.argmax())) for label, scores in by_hand(undisturbed["weights"], data, "test")]
+    assert items["label"] == [label for label, _ in pairs] == sorted(items["label"]) and items["item"] == list(
+        range(20)
+    )
+    # Files are read by hand in the folder's order, by mmpretrain in that of their names.
+    assert sorted(zip(items["label"], items["predicted"], strict=True)) == sorted(pairs)
+    assert np.mean(items["score"]) == undisturbed["scored"]["metrics"]["top1"]
+    assert undisturbed["scored"]["details"]["chance"] == {"metric": 20.0, "loss": pytest.approx(np.log(5))}
+
+
 def test_the_validation_loss_is_that_of_the_whole_validation_split(data, tmp_path):
     spec = make_spec(model={"train_fraction": 0.5})
     del spec["train"]["score_every"]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from analysis import module_cost
 from plugins.runner.cost import cost
 from plugins.suite.catalog import resolve
+from tests.integration import module_costs
 from tests.integration.conftest import completed
 
 # Section 4 of the paper's terms over the nine blocks of ResNet-50 at 800 x 1344, keys at stride 2: params (M), GMACs.
@@ -18,7 +18,7 @@ NINE_BLOCKS = {
 
 @pytest.mark.parametrize("terms", NINE_BLOCKS)
 def test_derived_counts_are_the_published_terms(terms):
-    parameters, macs = module_cost.derived(terms, 2, "detection")
+    parameters, macs = module_costs.derived(terms, 2, "detection")
     assert (round(parameters / 1e6, 3), round(macs / 1e9, 2)) == NINE_BLOCKS[terms]
 
 
@@ -38,7 +38,7 @@ def counted() -> list[dict]:
 
 
 def test_module_costs_at_paper_size_are_the_derived_ones(counted):
-    rows = module_cost.compared(counted, module_cost.Path("experiments"))
+    rows = module_costs.compared(counted)
     assert [row["arm"].split("/")[1] for row in rows] == ["0010", "0110", "1111", "0010+dcn", "0011", "0100"]
     for row in rows:
         for key in ("params", "macs"):

@@ -133,6 +133,15 @@ def test_public_settings_load_strictly_both_ways(terms, deformable, tmp_path):
             torch.testing.assert_close(mine, official, rtol=1e-4, atol=1e-4)
 
 
+def test_every_image_has_its_detections_and_a_score(undisturbed):
+    scored = undisturbed["scored"]
+    items, curve = scored["items"], scored["details"]["curve"]
+    assert items["item"] == list(range(6)) and {len(column) for column in items.values()} == {6}
+    for boxes, scores, labels in zip(items["boxes"], items["scores"], items["labels"], strict=True):
+        assert len(boxes) == len(scores) == len(labels) and all(len(box) == 4 for box in boxes)
+    assert curve["update"] == list(range(1, 9)) and scored["details"]["chance"] == {"metric": 0.0}
+
+
 def test_pictures_hold_the_true_boxes_and_the_attention_of_the_last_fine_layer(undisturbed, data, tmp_path):
     folder = undisturbed["folder"] / "pictures"
     names = {path.name for path in folder.glob("*.png")}

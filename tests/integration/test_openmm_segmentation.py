@@ -119,6 +119,22 @@ def test_scores_are_those_of_the_saved_weights(undisturbed, data):
     assert undisturbed["scored"]["settings"]["scorer"].endswith("IoUMetric")
 
 
+def test_scores_do_not_depend_on_whether_the_process_trained(undisturbed, data):
+    """The runner that trained has scored `undisturbed`; here one that loads the checkpoint does."""
+    assert engine.evaluate(make_spec(OPTIONS), data, undisturbed["folder"]) == undisturbed["scored"]
+
+
+def test_every_run_has_its_curve_and_an_item_an_image(undisturbed):
+    scored = undisturbed["scored"]
+    losses = [round(line["train_loss"], 5) for line in undisturbed["curves"]]
+    assert scored["details"]["curve"] == {"update": [1, 2, 3, 4, 5, 6], "train_loss": losses}
+    assert scored["details"]["chance"].keys() == {"loss", "metric"}
+    items = scored["items"]
+    assert items["item"] == [0, 1, 2, 3] and {len(column) for column in items.values()} == {4}
+    hits, union = np.sum(items["intersect"], axis=0), np.sum(items["union"], axis=0)
+    assert 100 * np.mean(hits / union) == pytest.approx(scored["metrics"]["miou"], abs=0.006)
+
+
 def test_pictures_show_truth_prediction_and_every_term(undisturbed):
     terms = ("E2", "E3", "all")
     names = {f"{kind}_{n}.png" for n in range(3) for kind in ("truth", "prediction")}

@@ -6,11 +6,14 @@ constructor and tolerances as metadata. Each sibling module holds the adapters o
     CASES: dict[str, Callable[[constructor, data, meta], dict]]
 
 keyed by the recorded class name. An adapter returns ``module``, ``parameters`` (official name -> where it goes in our
-module), ``forward`` and, where the operator has one, ``reference``: both ``callable(module, inputs) -> y``. A value of
-``parameters`` is our name, ``(our name, slice)`` for some of our rows, ``(our name, to_ours, to_official)`` for a
-change of layout (the second function maps our gradient back), or None where we have no such parameter.
+module), ``forward`` and, where the operator has one, ``reference``: both ``callable(module, inputs) -> y`` (or a dict
+of outputs by name). A value of ``parameters`` is our name, ``(our name, slice)`` for some of our rows, ``(our name,
+to_ours, to_official)`` for a change of layout (the second function maps our gradient back), or None where we have no
+such parameter. An adapter raises ValueError, in one line, for what the operator cannot serve.
 
-Both forms are compared with the record in float32: ``|ours - recorded| <= atol + rtol * |recorded|`` for every key.
+Both forms are compared with the record in float32: ``|ours - recorded| <= atol + rtol * |recorded|`` for every key. The
+fast form must give every recorded output, the reference form the main one. A record without ``grad_output/y`` has
+outputs alone. Modules run in evaluation mode, or in training mode where the metadata has ``mode: train``.
 """
 
 from __future__ import annotations
@@ -65,7 +68,9 @@ def load(path: Path) -> Fixture:
     except Exception as error:  # safetensors raises its own type, OSError or RuntimeError by the kind of damage
         raise FixtureError(f"not a readable safetensors file ({_line(error)})") from error
     missing = [key for key in ("class", "constructor", "tolerance") if key not in meta]
-    missing += [key for key in ("output/y", "grad_output/y") if key not in data]
+    missing += [key for key in ("output/y",) if key not in data]
+    if any(key.startswith(("grad_input/", "grad_param/")) for key in data) and "grad_output/y" not in data:
+        missing.append("grad_output/y")
     if missing:
         raise FixtureError(f"lacks {', '.join(missing)}")
     try:
@@ -78,16 +83,16 @@ def load(path: Path) -> Fixture:
 def cases() -> dict[str, Callable]:
     """Adapters of all families, found by importing this package's modules. A family that fails to import is left out
     of the answer and reported by the cases that need it (see `family_errors`)."""
-    found: dict[str, Callable] = {}
+    known: dict[str, Callable] = {}
     family_errors.clear()
     for info in pkgutil.iter_modules(__path__):
         if info.name.startswith("_"):
             continue
         try:
-            found.update(importlib.import_module(f"{__name__}.{info.name}").CASES)
+            known.update(importlib.import_module(f"{__name__}.{info.name}").CASES)
         except Exception as error:  # one broken family must not hide the others
             family_errors[info.name] = _line(error)
-    return found
+    return known
 
 
 family_errors: dict[str, str] = {}
@@ -102,7 +107,7 @@ def adapt(fixture: Fixture, known: dict[str, Callable]) -> dict:
         raise FixtureError(f"unknown case: no adapter for class {name!r}{broken}")
     try:
         case = builder(fixture.constructor, fixture.data, fixture.meta)
-        case["module"].float().eval()
+        case["module"].float().train(fixture.meta.get("mode", "eval") == "train")
         _fill(case, fixture)
     except FixtureError:
         raise
@@ -122,12 +127,18 @@ def compare(fixture: Fixture, case: dict, form: str) -> Errors:
     try:
         result = case[form](module, inputs)
         outputs = result if isinstance(result, dict) else {"y": result}
-        (outputs["y"] * fixture.data["grad_output/y"]).sum().backward()
-        ours = {f"output/{name}": t.detach() for name, t in outputs.items()}
+        if "grad_output/y" in fixture.data:
+            (outputs["y"] * fixture.data["grad_output/y"]).sum().backward()
+        # Outputs beside the main one are optional in a record.
+        ours = {f"output/{name}": t.detach() for name, t in outputs.items() if f"output/{name}" in fixture.data}
         ours |= {f"grad_input/{name}": inputs[name].grad for name in fixture.named("grad_input")}
         ours |= _parameter_gradients(case, fixture)
     except Exception as error:
         raise FixtureError(f"{form} form: {type(error).__name__}: {_line(error)}") from error
+    wanted = fixture.named("output") if form == "forward" else ("y",)
+    absent = [name for name in wanted if f"output/{name}" not in ours]
+    if absent:
+        raise FixtureError(f"{form} form: gives no output {', '.join(absent)}, which is recorded")
     return _errors(fixture, ours, form)
 
 
@@ -191,8 +202,6 @@ def _errors(fixture: Fixture, ours: dict[str, Tensor | None], form: str) -> Erro
     result = Errors()
     groups = {"output": "output", "grad_input": "inputs", "grad_param": "parameters"}
     for key, value in ours.items():
-        if key not in fixture.data:
-            raise FixtureError(f"{form} form: gives {key}, which is not recorded")
         if key not in fixture.tolerance:
             raise FixtureError(f"metadata tolerance has no entry for {key}")
         recorded = fixture.data[key]
@@ -212,6 +221,24 @@ def _errors(fixture: Fixture, ours: dict[str, Tensor | None], form: str) -> Erro
 
 def _larger(a: float, b: float) -> float:
     return a if a >= b or a != a else b
+
+
+def only(options: dict, **served: tuple) -> None:
+    """Raise ValueError for an option that is not among ``served``: name -> values that the operator serves, or () for
+    any value."""
+    for name, value in options.items():
+        if name not in served:
+            raise ValueError(f"{name}={value!r}: not an option of our operator")
+        if served[name] and value not in served[name]:
+            raise ValueError(f"{name}={value!r}: our operator has {' or '.join(map(repr, served[name]))} only")
+
+
+def side(value: int | list[int], name: str) -> int:
+    """The one number of an option that may be given for two axes. Raises ValueError where the axes differ."""
+    both = [value, value] if isinstance(value, int) else list(value)
+    if len(set(both)) != 1:
+        raise ValueError(f"{name}={value}: our operator has one value for both axes")
+    return both[0]
 
 
 def _line(error: Exception) -> str:

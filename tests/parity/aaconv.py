@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from plugins.operators.aaconv import AAConv, aaconv_reference
+from tests.parity import only
 
 
 def augmented_conv(constructor: dict, data: dict, meta: dict) -> dict:
     """The paper's operator: 1x1 q, k, v, or (where recorded so) with the kernel and stride of the plain convolution."""
+    options = (
+        "in_channels",
+        "out_channels",
+        "kernel_size",
+        "dk",
+        "dv",
+        "Nh",
+        "relative",
+        "stride",
+        "shape",
+        "input_size",
+    )
+    only(constructor, **dict.fromkeys(options, ()))
     kernel = constructor.get("kernel_size", 3)
     relative = constructor.get("relative", True)
     qkv_kernel = data["param/qkv_conv.weight"].shape[-1]

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from plugins.operators.generalized_attention import GeneralizedAttention, generalized_attention_reference
+from tests.parity import only
 
 
 def generalized_attention(constructor: dict, data: dict, meta: dict) -> dict:
+    """mmcv's module; a range table that it stores is arithmetic here."""
+    only(
+        constructor,
+        **dict.fromkeys(("in_channels", "attention_type", "num_heads", "kv_stride", "q_stride", "spatial_range"), ()),
+        **dict.fromkeys(("position_embedding_dim", "position_magnitude"), ()),
+    )
     module = GeneralizedAttention(
         constructor["in_channels"],
         terms=constructor.get("attention_type", "1111"),
@@ -18,7 +25,7 @@ def generalized_attention(constructor: dict, data: dict, meta: dict) -> dict:
     )
     return {
         "module": module,
-        "parameters": {name: name for name in (key[6:] for key in data if key.startswith("param/"))},
+        "parameters": {key[6:]: key[6:] for key in data if key.startswith("param/")} | {"local_constraint_map": None},
         "forward": lambda m, inputs: m(inputs["x"]),
         "reference": lambda m, inputs: generalized_attention_reference(m, inputs["x"]),
     }

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plugins.operators.muse import MuseAttention, muse_attention_reference
 
+ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "tanh": torch.tanh}
+
 
 def attention(constructor: dict, side: str) -> MuseAttention:
     """The branch of one side ("encoder" or "decoder") that the released options describe."""
+    for name, served in (("combine", 1), ("lnv", "origin")):
+        if constructor.get(name, served) != served:
+            raise ValueError(f"{name}={constructor[name]!r}: our operator has {served!r} only")
     if constructor.get("attn_dynamic_type", 0) == 0:
         kernels = []
     elif constructor.get("attn_wide_kernels"):
@@ -43,16 +51,33 @@ def side_of(constructor: dict) -> str:
     return "encoder" if "encoder_embed_dim" in constructor else "decoder"
 
 
-def check_causal(mask: Tensor | None) -> None:
-    """The operator knows one attention mask, -inf above the diagonal."""
-    if mask is not None and not torch.equal(torch.isneginf(mask), torch.ones_like(mask, dtype=torch.bool).triu(1)):
-        raise ValueError("attn_mask: only -inf above the diagonal is supported")
+def check_causal(mask: Tensor | None, side: str) -> None:
+    """The operator knows one attention mask, -inf above the diagonal, and always has it on the decoder's side."""
+    causal = mask is not None and torch.equal(torch.isneginf(mask), torch.ones_like(mask, dtype=torch.bool).triu(1))
+    if (mask is not None or side == "decoder") and (side == "encoder" or not causal):
+        raise ValueError("attention mask: -inf above the diagonal in a decoder and none in an encoder, nothing else")
+
+
+def cross_attention(constructor: dict, data: dict, meta: dict) -> dict:
+    """The decoder's branch over the encoder's output: plain attention, without an operator of ours."""
+    module = nn.MultiheadAttention(constructor["decoder_embed_dim"], constructor["decoder_attention_heads"])
+    tensors = json.loads(meta["call"])["tensors"]
+
+    def forward(m: nn.MultiheadAttention, inputs: dict) -> dict:
+        query, key = (inputs[tensors[name].removeprefix("input/")] for name in ("query", "key"))
+        y, weights = m(query, key, key, key_padding_mask=inputs.get("key_padding_mask"))
+        return {"y": y, "attn_weights": weights}
+
+    return {"module": module, "parameters": {name: name for name in module.state_dict()}, "forward": forward}
 
 
 def branch(constructor: dict, data: dict, meta: dict) -> dict:
+    """One branch of the released layer: self-attention of the encoder ('es') or decoder ('ds'), or 'dc'."""
+    if "'dc'" in meta["class"]:
+        return cross_attention(constructor, data, meta)
     side = side_of(constructor)
     module = attention(constructor, side)
-    check_causal(data.get("input/attn_mask"))
+    check_causal(data.get("input/attn_mask"), side)
 
     def forward(m: MuseAttention, inputs: dict) -> dict:
         y, weights = m(inputs["x"], inputs.get("key_padding_mask"), need_weights=True)
@@ -72,6 +97,7 @@ class Layer(nn.Module):
     def __init__(self, constructor: dict, side: str) -> None:
         super().__init__()
         width, inner = constructor[f"{side}_embed_dim"], constructor[f"{side}_ffn_embed_dim"]
+        self.activation = ACTIVATIONS[constructor.get("activation_fn", "relu")]
         self.pre_norm = bool(constructor.get(f"{side}_normalize_before", False))
         self.self_attn = attention(constructor, side)
         if side == "decoder":
@@ -84,7 +110,7 @@ class Layer(nn.Module):
         if self.pre_norm:
             x = self.self_attn_layer_norm(x)
         out = {}
-        y = residual + self_attention(self.self_attn, x, inputs) + self.fc2(self.fc1(x).relu())
+        y = residual + self_attention(self.self_attn, x, inputs) + self.fc2(self.activation(self.fc1(x)))
         if "encoder_out" in inputs:
             memory = inputs["encoder_out"]
             cross, weights = self.encoder_attn(x, memory, memory, key_padding_mask=inputs.get("encoder_padding_mask"))
@@ -104,10 +130,7 @@ def padding(inputs: dict) -> Tensor | None:
 def layer(constructor: dict, data: dict, meta: dict) -> dict:
     side = side_of(constructor)
     module = Layer(constructor, side)
-    check_causal(data.get("input/self_attn_mask"))
-    activation = constructor.get("activation_fn", "relu")
-    if activation != "relu":
-        raise ValueError(f"activation_fn={activation!r}: only relu is supported")
+    check_causal(data.get("input/self_attn_mask"), side)
     names = attention_names(module.self_attn, "self_attn.", "self_attn.")
     names |= {name: name for name, _ in module.named_parameters() if not name.startswith("self_attn.")}
     names |= {

@@ -1,5 +1,6 @@
 """The runs table and what the rules ask of it. Whatever concerns experiments/ itself is in plugins/suite/catalog.py."""
 
+import json
 import shlex
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 # The packages of this checkout come first, whatever else is installed.
 sys.path.insert(0, str(workflow.basedir))
 
+from analysis import scan
 from plugins.runner import device
 from plugins.suite import catalog, files, jobs, sources
 from plugins.suite.errors import UserError
@@ -25,13 +27,11 @@ def or_one_line(call, *args):
         sys.exit(2)
 
 
-def figures_of(study):
-    """The figures that a study names in study.yaml, those of `CAPTIONS` alone."""
-    figures = catalog.study(study).figures
-    for figure in figures:
+def check_figures(study):
+    """UserError where study.yaml names a figure that there is not."""
+    for figure in catalog.study(study).figures:
         if figure not in CAPTIONS:
             raise UserError(f"experiments/{study}/study.yaml: figures: no '{figure}'{files.nearest(figure, CAPTIONS)}")
-    return figures
 
 
 # snakemake itself reads a configuration's last of two equal keys; here that is a fault.
@@ -47,12 +47,16 @@ PUBLISHED = jobs.published()
 GPUS_PER_RUN = int(config["device"] == "cuda" or (config["device"] == "auto" and bool(device.visible())))
 # Not among the params of its rule: whether a file was downloaded does not change the data.
 FETCH = "--fetch" if catalog.flag(config["fetch"]) else ""
-# What stands below a figure, by kind.
-CAPTIONS = or_one_line(files.read_yaml, Path("analysis/captions.yaml"))
-FIGURES = {study: or_one_line(figures_of, study) for study in ALL_STUDIES}
-# Figures made of the pictures that runs leave; published results hold copies of them.
-PICTURES = {study: or_one_line(jobs.picture_figures, study) for study in ALL_STUDIES}
-ANALYSIS = sorted(str(path) for path in Path("analysis").glob("*.py"))
+# What stands below a figure; some are drawn once a task.
+CAPTIONS = {name: entry.constants["CAPTION"] for name, entry in scan.entries(scan.FIGURES).items()}
+CAPTIONS |= {f"{name}_{task}": CAPTIONS[name] for name in CAPTIONS for task in ("detection", "segmentation")}
+for name in ALL_STUDIES:
+    or_one_line(check_figures, name)
+# The call that this configuration stands for, for the record of what is published.
+COMMAND = "snakemake --cores all --config " + " ".join(
+    shlex.quote(f"{key}={json.dumps(value)}") for key, value in config.items()
+)
+ANALYSIS = sorted(str(path) for pattern in ("*.py", "*.html") for path in Path("analysis").rglob(pattern))
 
 
 wildcard_constraints:
@@ -62,10 +66,7 @@ wildcard_constraints:
     ablation="[a-z][a-z0-9_]*",
     arm="[A-Za-z0-9][A-Za-z0-9+._,-]*",
     dataset="[a-z][a-z0-9_]*",
-    task="[a-z]+",
     seed="[0-9]+",
-    kind="(?!predictions_|attention_)[a-z_]+",
-    picture="(predictions|attention)_[a-z]+",
 
 
 def spec_of(wildcards):
@@ -100,24 +101,15 @@ def wanted_metrics(study):
     return [path for path, run in RUN_AT.items() if run.study == study]
 
 
+def present(path):
+    """A file as an input, if it is there."""
+    return path if Path(path).is_file() else []
+
+
 def study_outputs(where, study):
-    """Tables, figures, comparison and verdicts of one study."""
-    return [
-        f"results/{where}/tables/{study}/summary.md",
-        f"results/{where}/tables/{study}/comparison.md",
-        f"results/{where}/tables/{study}/claims.md",
-        *[f"results/{where}/figures/{study}/{kind}.png" for kind in FIGURES[study]],
-        *[
-            f"results/{where}/figures/{study}/{picture}.png"
-            for picture in PICTURES[study]
-            if not where.startswith("published/")
-        ],
-    ]
-
-
-def overviews(where):
-    """The pictures of all studies that share a task."""
-    return [f"results/{where}/figures/overview/{task}.png" for task in jobs.shared_tasks(studies_at(where))]
+    """Tables, figures and comparison of one study."""
+    tables = f"results/{where}/tables/{study}"
+    return [f"{tables}/summary.md", f"{tables}/comparison.md", f"results/{where}/figures/{study}"]
 
 
 def studies_at(where):
@@ -128,29 +120,8 @@ def studies_at(where):
 def show_gaps():
     """After a failure: tables, figures and report of what there is, with the gaps shown as `failed` or `missing`.
 
-    A run that failed keeps the rules behind it from starting, so their commands are called here, one after the other;
-    each says in one line what it cannot do.
+    A run that failed keeps the rules behind it from starting; each step says in one line what it cannot do.
     """
-    if not Path(f"results/{SCALE}/expected.json").is_file():
-        return
-    for study in STUDIES:
-        tables, runs = f"results/{SCALE}/tables", f"results/{SCALE}/tables/{study}/runs.csv"
-        analyse("collect", expected=f"results/{SCALE}/expected.json", study=study, out=runs)
-        analyse("tables", runs_csv=runs, study=study, out=tables)
-        analyse("compare", runs_csv=runs, study=study, out=f"{tables}/{study}/comparison")
-        analyse("claims", runs_csv=runs, study=study, out=f"{tables}/{study}/claims")
-        for kind in FIGURES[study]:
-            analyse("figures", runs_csv=runs, study=study, kind=kind, out=f"results/{SCALE}/figures")
-        for picture in PICTURES[study]:
-            options = {"runs": f"results/runs/{SCALE}", "out": f"results/{SCALE}/figures"}
-            analyse("pictures", runs_csv=runs, study=study, figure=picture, **options)
-    for task in jobs.shared_tasks(STUDIES):
-        analyse("overview", dir=f"results/{SCALE}", task=task, out=f"results/{SCALE}/figures/overview")
-    analyse("report", dir=f"results/{SCALE}", out=f"results/{SCALE}/report.md")
-    analyse("status")
-
-
-def analyse(module, **options):
-    """`python -m analysis.<module>` with these options; what it prints goes where snakemake's output goes."""
-    arguments = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
-    subprocess.run([sys.executable, "-m", f"analysis.{module}", *arguments], check=False)
+    if Path(f"results/{SCALE}/expected.json").is_file():
+        for command in (["rebuild", f"results/{SCALE}"], ["status"]):
+            subprocess.run([sys.executable, "-m", "analysis", *command], check=False)

@@ -19,7 +19,7 @@ rule prepare_data:
         values=of_dataset(jobs.dataset_values),
         root=[] if config["data_root"] is None else ["--data-root", config["data_root"]],
         # What was made by other sources, parameters or versions is made again.
-        generator=of_dataset(inputs.dataset_generator),
+        generator=of_dataset(jobs.dataset_generator),
     shell:
         "python -m plugins.datasets {params.name:q} {params.folder:q} {params.root:q} {resources.fetch}"
         " --params {params.values:q} &> {log:q}"

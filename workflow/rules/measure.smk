@@ -5,7 +5,7 @@ rule count_costs:
         models=lambda w: [p for p in jobs.study_files(w.study, ".") if p.endswith("models.yaml")],
         reference="experiments/{study}/reference.csv",
         plugins=sorted(str(path) for path in Path("plugins").rglob("*.py")),
-        sources=ANALYSIS,
+        sources=["analysis/commands/costs.py", "analysis/reference.py"],
     output:
         json="results/paper/cost/{study}.json",
         table=report(
@@ -19,15 +19,15 @@ rule count_costs:
     conda:
         "../../environment.yml"
     shell:
-        "python -m analysis.cost --study {wildcards.study:q} --json {output.json:q} --markdown {output.table:q}"
+        "python -m analysis cost --study {wildcards.study:q} --json {output.json:q} --markdown {output.table:q}"
         " &> {log:q}"
 
 
 rule time_arms:
     """Times of one example and of a training step, all arms of a recipe in turns, with nothing else on the machine."""
     input:
-        data=lambda w: or_one_line(inputs.timed_data, w.study, w.recipe, w.scale),
-        sources=lambda w: or_one_line(inputs.timed_sources, w.study, w.recipe, w.scale),
+        data=lambda w: or_one_line(jobs.timed_data, w.study, w.recipe, w.scale),
+        sources=lambda w: or_one_line(jobs.timed_sources, w.study, w.recipe, w.scale),
     output:
         "results/{scale}/timing/{study}/{recipe}.json",
     log:

@@ -1,7 +1,7 @@
 rule tabulate:
     """Tables of every ablation as CSV, Markdown and LaTeX."""
     input:
-        runs="results/{where}/tables/{study}/runs.csv",
+        arms="results/{where}/tables/{study}/arms.csv",
         details="results/{where}/tables/{study}/details.json",
         definitions=lambda w: jobs.study_files(w.study, "ablations"),
         sources=ANALYSIS,
@@ -17,67 +17,39 @@ rule tabulate:
     conda:
         "../../environment.yml"
     shell:
-        "python -m analysis.tables --runs-csv {input.runs:q} --study {wildcards.study:q}"
-        " --out results/{wildcards.where:q}/tables"
-        " &> {log:q}"
+        "python -m analysis tables results/{wildcards.where:q} --study {wildcards.study:q} &> {log:q}"
 
 
 rule plot:
-    """One kind of figure of a study as SVG, PDF and PNG."""
+    """The figures of a study as SVG, PDF and PNG; one that has nothing to show in these results is left out."""
     input:
-        runs="results/{where}/tables/{study}/runs.csv",
+        arms="results/{where}/tables/{study}/arms.csv",
         details="results/{where}/tables/{study}/details.json",
-        definitions=lambda w: jobs.study_files(w.study, "ablations"),
+        definitions=lambda w: jobs.study_files(w.study, "ablations") + [f"experiments/{w.study}/study.yaml"],
         reference="experiments/{study}/reference.csv",
         sources=ANALYSIS,
     output:
         report(
-            "results/{where}/figures/{study}/{kind}.png",
+            directory("results/{where}/figures/{study}"),
+            patterns=["{figure}.png"],
             caption="../report/figure.rst",
             category="{study}",
-            labels={"item": "{kind}", "scale": "{where}"},
+            labels={"item": "{figure}", "scale": "{where}"},
         ),
-        "results/{where}/figures/{study}/{kind}.svg",
-        "results/{where}/figures/{study}/{kind}.pdf",
     log:
-        "results/logs/{where}/plot/{study}/{kind}.log",
+        "results/logs/{where}/plot/{study}.log",
     conda:
         "../../environment.yml"
     params:
-        caption=lambda w: CAPTIONS[w.kind],
+        captions=CAPTIONS,
     shell:
-        "python -m analysis.figures --runs-csv {input.runs:q} --study {wildcards.study:q} --kind {wildcards.kind:q}"
-        " --out results/{wildcards.where:q}/figures"
-        " &> {log:q}"
-
-
-rule show_pictures:
-    """What the trained networks predict and where they look, from the pictures that runs leave."""
-    input:
-        runs="results/{scale}/tables/{study}/runs.csv",
-        definitions=lambda w: jobs.study_files(w.study, "ablations"),
-        sources=ANALYSIS,
-    output:
-        report(
-            "results/{scale}/figures/{study}/{picture}.png",
-            caption="../report/pictures.rst",
-            category="{study}",
-            labels={"item": "{picture}", "scale": "{scale}"},
-        ),
-    log:
-        "results/logs/{scale}/show_pictures/{study}/{picture}.log",
-    conda:
-        "../../environment.yml"
-    shell:
-        "python -m analysis.pictures --runs-csv {input.runs:q} --study {wildcards.study:q} --figure {wildcards.picture:q}"
-        " --runs results/runs/{wildcards.scale:q} --out results/{wildcards.scale:q}/figures"
-        " &> {log:q}"
+        "python -m analysis figures results/{wildcards.where:q} --study {wildcards.study:q} &> {log:q}"
 
 
 rule compare:
     """Ours beside the paper's numbers and those of the official code or toolbox."""
     input:
-        runs="results/{where}/tables/{study}/runs.csv",
+        arms="results/{where}/tables/{study}/arms.csv",
         definitions=lambda w: jobs.study_files(w.study, "ablations"),
         reference="experiments/{study}/reference.csv",
         sources=ANALYSIS,
@@ -94,67 +66,38 @@ rule compare:
     conda:
         "../../environment.yml"
     shell:
-        "python -m analysis.compare --runs-csv {input.runs:q} --study {wildcards.study:q}"
-        " --out results/{wildcards.where:q}/tables/{wildcards.study:q}/comparison"
-        " &> {log:q}"
+        "python -m analysis compare results/{wildcards.where:q} --study {wildcards.study:q} &> {log:q}"
 
 
 rule judge_claims:
-    """A verdict for every numbered claim of the paper: supported, contradicted, undecided or not comparable."""
-    input:
-        runs="results/{where}/tables/{study}/runs.csv",
-        definitions=lambda w: jobs.study_files(w.study, "ablations"),
-        claims="experiments/{study}/claims.yaml",
-        reference="experiments/{study}/reference.csv",
-        sources=ANALYSIS,
-    output:
-        report(
-            "results/{where}/tables/{study}/claims.md",
-            caption="../report/claims.rst",
-            category="{study}",
-            labels={"item": "claims", "scale": "{where}"},
-        ),
-        "results/{where}/tables/{study}/claims.csv",
-    log:
-        "results/logs/{where}/judge_claims/{study}.log",
-    conda:
-        "../../environment.yml"
-    shell:
-        "python -m analysis.claims --runs-csv {input.runs:q} --study {wildcards.study:q}"
-        " --out results/{wildcards.where:q}/tables/{wildcards.study:q}/claims"
-        " &> {log:q}"
-
-
-rule show_all_studies:
-    """Every arm of the studies that share a task in one picture: metric against parameters and multiply-adds."""
+    """A verdict for every part of every claim, on the runs of one scale and on what can be counted or proved."""
     input:
         runs=lambda w: [f"results/{w.where}/tables/{study}/runs.csv" for study in studies_at(w.where)],
-        definitions=lambda w: [path for study in studies_at(w.where) for path in jobs.study_files(study, "ablations")],
+        costs=lambda w: [] if w.where.startswith("published/") else expand(rules.count_costs.output.json, study=STUDIES),
+        claims=expand("experiments/{study}/claims.yaml", study=ALL_STUDIES),
+        reference=expand("experiments/{study}/reference.csv", study=ALL_STUDIES),
         sources=ANALYSIS,
     output:
+        "results/{where}/ledger.csv",
         report(
-            "results/{where}/figures/overview/{task}.png",
-            caption="../report/overview.rst",
-            category="overview",
-            labels={"item": "{task}", "scale": "{where}"},
+            "results/{where}/ledger.md",
+            caption="../report/claims.rst",
+            category="claims",
+            labels={"item": "verdicts", "scale": "{where}"},
         ),
-        "results/{where}/figures/overview/{task}.svg",
-        "results/{where}/figures/overview/{task}.pdf",
     log:
-        "results/logs/{where}/show_all_studies/{task}.log",
+        "results/logs/{where}/judge_claims.log",
     conda:
         "../../environment.yml"
     shell:
-        "python -m analysis.overview --dir results/{wildcards.where:q} --task {wildcards.task:q}"
-        " --out results/{wildcards.where:q}/figures/overview"
-        " &> {log:q}"
+        "python -m analysis ledger results/{wildcards.where:q} --out results/{wildcards.where:q} &> {log:q}"
 
 
 rule write_report:
-    """One page for a scale: what was run, verdicts, figures, tables, gaps (Markdown and HTML)."""
+    """One page for a scale: what was run, gaps, figures, tables (Markdown and HTML)."""
     input:
         lambda w: [path for study in studies_at(w.where) for path in study_outputs(w.where, study)],
-        lambda w: overviews(w.where),
+        "results/{where}/ledger.md",
     output:
         page="results/{where}/report.md",
         html="results/{where}/report.html",
@@ -163,4 +106,4 @@ rule write_report:
     conda:
         "../../environment.yml"
     shell:
-        "python -m analysis.report --dir results/{wildcards.where:q} --out {output.page:q}" " &> {log:q}"
+        "python -m analysis report results/{wildcards.where:q} &> {log:q}"

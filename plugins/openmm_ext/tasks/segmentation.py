@@ -144,8 +144,8 @@ def chance(results: list[tuple], model: dict) -> dict[str, float]:
 
     metric: mean IoU in percent, the best of three ways to guess: the most frequent class everywhere, every class as
     often as it occurs, and every class equally often. 100/C is none of them.
-    loss: of one that gives every class the same probability, ln C times the mean class weight of the pixels, summed
-    over the heads; absent unless all have the cross-entropy of a softmax.
+    loss: of one that gives every class the same probability, ln C summed over the heads (class weights change nothing,
+    mmseg divides by their sum); absent unless all have the cross-entropy of a softmax.
     """
     pixels = np.sum([image[3].tolist() for image in results], axis=0)
     shares = pixels / pixels.sum()
@@ -157,8 +157,7 @@ def chance(results: list[tuple], model: dict) -> dict[str, float]:
         part = head["loss_decode"]
         if part["type"] != "CrossEntropyLoss" or part.get("use_sigmoid"):
             return known
-        weights = np.array(part.get("class_weight") or np.ones(classes))
-        loss += part.get("loss_weight", 1.0) * math.log(classes) * float(shares @ weights)
+        loss += part.get("loss_weight", 1.0) * math.log(classes)
     return {"loss": loss, **known}
 
 

@@ -1,4 +1,4 @@
-"""Invented runs with known answers for the tests of the ledger, and the published ones as if they were fresh. Not results."""
+"""Invented runs with known answers for the tests of the ledger, and withdrawn ones as if fresh. Not results."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import loading, sentences
+from analysis import runs, sentences
 from analysis.evidence.scored import Study
 from plugins.suite import claims
 from plugins.suite.claims import Part
 
 CHANCE = {"loss": math.log(10), "metric": 10.0}
-PUBLISHED = Path("results/published")
+# The first published runs of scale mini, withdrawn since: what they led to must not come back.
+WITHDRAWN = Path(__file__).with_name("withdrawn")
 
 
 def part(check: Mapping, task: str = "classification", **fields: object) -> Part:
@@ -45,7 +46,7 @@ def study(
     details: Mapping[str, Mapping] | None = None,
     changes: Mapping[str, Mapping] | None = None,
 ) -> Study:
-    """Runs of arms with these means of top1: residuals of spread `sd` that sum to zero in each arm, on fresh data each seed.
+    """Runs of arms with these means of top1: residuals of spread `sd` that sum to zero in each arm, data by seed.
 
     `details`, `changes`: by arm, laid over the details and the row of its runs.
     """
@@ -58,15 +59,13 @@ def study(
             right = round((mean + (residuals[seed - 1] if seeds > 1 else 0.0)) * n_items / 100)
             line = row(arm, seed, 100 * right / n_items, scale=scale, **(changes or {}).get(arm, {}))
             rows.append(line)
-            curve = {
-                "update": list(range(20, 401, 20)),
-                "top1": [min(1.0, u / 200) * line["metrics.top1"] for u in range(20, 401, 20)],
-            }
+            updates = list(range(20, 401, 20))
+            curve = {"update": updates, "top1": [min(1.0, u / 200) * line["metrics.top1"] for u in updates]}
             curve["train_loss"] = [2.3 * math.exp(-u / 60) for u in curve["update"]]
             kept[line["run"]] = {"chance": CHANCE, "curve": curve, **(details or {}).get(arm, {})}
             items[line["run"]] = right_or_wrong(right, n_items, seed)
     homes = {arm: arm for arm in means}
-    return Study("coatnet", scale, pd.DataFrame(rows), homes, lambda r: kept[r["run"]], lambda r: items[r["run"]])
+    return Study("coatnet", scale, pd.DataFrame(rows), homes, {}, lambda r: kept[r["run"]], lambda r: items[r["run"]])
 
 
 def right_or_wrong(right: int, n: int, seed: int) -> pd.DataFrame:
@@ -76,29 +75,28 @@ def right_or_wrong(right: int, n: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame({"item": np.arange(n), "score": scores})
 
 
-def published(scale: str, name: str) -> Study:
-    """The published runs of a study as if they were fresh, of one source, and had kept their items: what the gates and the statistics
-    would say of them if nothing else were wrong.
+def withdrawn(name: str, scale: str = "mini") -> Study:
+    """The withdrawn runs of a study as if they were fresh, of one source, and had kept their items: what the gates and
+    the statistics would say of them if nothing else were wrong.
 
     Translation kept its sentences, so that items are real; for pictures, just as many are right as were.
     """
-    homes = {
-        f"{ablation}/{arm}": home
-        for ablation, known in claims.ablations(name).items()
-        for arm, home in known.homes.items()
-    }
-    values = [json.loads(line) for line in (PUBLISHED / scale / "metrics.jsonl").read_text().splitlines()]
+    ablations = claims.ablations(name)
+    homes = {f"{ablation}/{arm}": home for ablation, known in ablations.items() for arm, home in known.homes.items()}
+    recipes = {ablation: known.recipe for ablation, known in ablations.items()}
+    values = [json.loads(line) for line in (WITHDRAWN / f"{scale}.jsonl").read_text().splitlines()]
     values = [value for value in values if value["study"] == name]
     rows, details, items = [], {}, {}
     for value in values:
-        run = loading.run_name(name, value["ablation"], value["arm"], value["seed"])
-        line = {key: value[key] for key in (*loading.IDENTITY, "status", "task", "engine", "primary")}
+        run = runs.run_name(name, value["ablation"], value["arm"], value["seed"])
+        line = {key: value[key] for key in (*runs.IDENTITY, "status", "task", "engine", "primary")}
         for section in ("metrics", "losses", "settings", "data", "provenance"):
-            line |= loading.flatten(value[section], section)
+            line |= runs.flatten(value[section], section)
         rows.append(line | {"run": run, "stale": "", "provenance.sources_sha256": "one"})
         details[run] = _with_chance(value)
         items[run] = _items(value)
-    return Study(name, scale, pd.DataFrame(rows), homes, lambda r: details[r["run"]], lambda r: items[r["run"]])
+    frame = pd.DataFrame(rows)
+    return Study(name, scale, frame, homes, recipes, lambda r: details[r["run"]], lambda r: items[r["run"]])
 
 
 def _with_chance(value: Mapping) -> dict:

@@ -27,7 +27,7 @@ def fault(*parts: dict, **changes: object) -> str:
 
 
 def arms_of(study: str, claim: int) -> set[str]:
-    return {arm for found, part in KNOWN[study].parts() if found.id == claim for arm in part.arms()}
+    return {arm for owner, part in KNOWN[study].parts() if owner.id == claim for arm in part.arms()}
 
 
 def test_all_sixty_three_claims_stand_there():
@@ -113,6 +113,17 @@ def test_an_arm_that_vanished_is_one_line_with_the_nearest_name(tmp_path):
     ) as caught:
         claims.check_all(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_reference_of_an_arm_that_vanished_is_one_line(tmp_path):
+    folder = tmp_path / "muse"
+    (folder / "ablations").mkdir(parents=True)
+    (folder / "ablations" / "branches.yaml").write_text("arms: {muse: {}}\n")
+    (folder / "reference.csv").write_text("ablation,arm,value\n,,1\nbranches,muse,2\nbranches,mus,3\n")
+    with pytest.raises(
+        UserError, match=r"reference.csv:4: no arm 'branches/mus' in this suite; did you mean 'branches/muse'"
+    ):
+        claims.check_references("muse", tmp_path)
 
 
 def test_an_ablation_that_is_like_another_has_its_arms(tmp_path):

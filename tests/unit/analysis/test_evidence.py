@@ -19,14 +19,14 @@ EXPERIMENTS = Path("experiments")
 KNOWN = claims.check_all()
 # The checks of parameters and multiply-adds that the claims of the five papers hold: A over B is less than, or at most,
 # a ratio. Of "less" the bound is 1, exclusive.
+IMAGES, SIDES = ("detection", "segmentation"), (3, 5, 7, 9)
 LESS = [
-    *(("spatial_attention", f"factors_{task}/{few}", f"factors_{task}/1111", "macs")
-      for few in ("0111", "0110") for task in ("detection", "segmentation")),
-    *(("spatial_attention", f"deformable_{task}/deformable", f"deformable_{task}/E2", "macs") for task in ("detection", "segmentation")),
-    *(("spatial_attention", f"factors_{task}/0010+dcn", f"factors_{task}/1111+dcn", "macs") for task in ("detection", "segmentation")),
+    *(("spatial_attention", f"factors_{t}/0111", f"factors_{t}/1111", "macs") for t in IMAGES),
+    *(("spatial_attention", f"factors_{t}/0110", f"factors_{t}/1111", "macs") for t in IMAGES),
+    *(("spatial_attention", f"deformable_{t}/deformable", f"deformable_{t}/E2", "macs") for t in IMAGES),
+    *(("spatial_attention", f"factors_{t}/0010+dcn", f"factors_{t}/1111+dcn", "macs") for t in IMAGES),
     ("spatial_attention", "dynamic_translation/dynamic-15", "dynamic_translation/E2", "macs"),
-    *(("spatial_attention", f"dynamic_{task}/E2-{k}", f"dynamic_{task}/dynamic-{k}", "macs")
-      for task in ("detection", "segmentation") for k in (3, 5, 7, 9)),
+    *(("spatial_attention", f"dynamic_{t}/E2-{k}", f"dynamic_{t}/dynamic-{k}", "macs") for t in IMAGES for k in SIDES),
     ("aaconv", "rivals/augmented", "rivals/se", "params"),
     ("aaconv", "fractions/0.5+relative", "fractions/0.25+relative", "params"),
     ("aaconv", "fractions/1+relative", "fractions/0.5+relative", "params"),
@@ -36,9 +36,8 @@ LESS = [
     ("coatnet", "relative/pre", "stride/depthwise", "macs"),
 ]  # fmt: skip
 AT_MOST = [
-    *(("spatial_attention", f"factors_{task}/0010", f"factors_{task}/w/o", "macs", 1.05) for task in ("detection", "segmentation")),
-    *(("spatial_attention", f"factors_{task}/0010+dcn", f"factors_{task}/w/o+dcn", "macs", 1.05)
-      for task in ("detection", "segmentation")),
+    *(("spatial_attention", f"factors_{t}/0010", f"factors_{t}/w/o", "macs", 1.05) for t in IMAGES),
+    *(("spatial_attention", f"factors_{t}/0010+dcn", f"factors_{t}/w/o+dcn", "macs", 1.05) for t in IMAGES),
     ("aaconv", "depth/50+aa", "depth/101", "params", 0.6),
     ("aaconv", "fractions/1+relative", "fractions/plain", "params", 0.8),
     ("acmix", "swins/tiny+acmix", "swins/tiny", "macs", 1.1),
@@ -51,8 +50,8 @@ def costs(study: str) -> exact.Costs:
 
 
 def outcome(study: str, claim: int, part: str):
-    found = next(p for c, p in KNOWN[study].parts() if (c.id, p.id) == (claim, part))
-    return exact.judge(found, costs(study))
+    chosen = next(p for c, p in KNOWN[study].parts() if (c.id, p.id) == (claim, part))
+    return exact.judge(chosen, costs(study))
 
 
 def exact_part(check: dict, **fields: object) -> Part:

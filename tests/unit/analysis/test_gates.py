@@ -139,10 +139,10 @@ def test_fresh_asks_for_an_empty_column(stale, passed):
 
 
 def test_the_first_failed_gate_is_the_reason():
-    made = [
+    several = [
         gates.Gate("fresh", True, "5 runs"),
         gates.Gate("trained", False, "x", "arm did not train"),
         gates.Gate("tie", False, "y", "tie"),
     ]
-    assert gates.failed(made) == "arm did not train"
-    assert gates.text(made) == "fresh=pass(5 runs); trained=fail(x); tie=fail(y)"
+    assert gates.failed(several) == "arm did not train"
+    assert gates.text(several) == "fresh=pass(5 runs); trained=fail(x); tie=fail(y)"

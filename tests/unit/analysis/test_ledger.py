@@ -1,4 +1,4 @@
-"""The ledger: verdicts of trained parts with known answers, the false verdicts of the past, and what it must never do."""
+"""The ledger: trained parts with known answers, the false verdicts of the past, and what it must never do."""
 
 from __future__ import annotations
 
@@ -143,9 +143,9 @@ def test_no_worse_than_the_best_of_many():
 @pytest.mark.parametrize(("value", "verdict"), [(-3.0, "supported"), (3.0, "reversed here"), (0.05, "undecided")])
 def test_a_value_has_its_bound(value, verdict):
     changes = {"l/a": {"metrics.slope": value}}
-    made = study({"l/a": 60.0}, changes=changes)
-    made.frame["metrics.slope"] += np.tile([-0.4, -0.2, 0.0, 0.2, 0.4], 1)
-    assert trained.judge(part({"value": "l/a", "metric": "slope", "below": 0}), made).verdict == verdict
+    runs = study({"l/a": 60.0}, changes=changes)
+    runs.frame["metrics.slope"] += np.tile([-0.4, -0.2, 0.0, 0.2, 0.4], 1)
+    assert trained.judge(part({"value": "l/a", "metric": "slope", "below": 0}), runs).verdict == verdict
 
 
 def test_a_spread_has_the_chi_square_interval():
@@ -164,29 +164,29 @@ def test_a_spread_has_the_chi_square_interval():
 @pytest.mark.parametrize(("slope", "verdict"), [(-0.05, "supported"), (0.05, "reversed here")])
 def test_layers_fall_with_depth(slope, verdict):
     layers = {f"encoder.{index}": [0.5 + slope * index, 0.5] for index in range(6)} | {"decoder.0": [9.0, 0.0]}
-    made = study({"l/a": 60.0}, details={"l/a": {"gates": layers}})
-    details, noise = made.details, np.random.default_rng(3)
+    runs = study({"l/a": 60.0}, details={"l/a": {"gates": layers}})
+    details, noise = runs.details, np.random.default_rng(3)
 
     def noisy(row):
         kept = details(row)
         return kept | {"gates": {name: [w[0] + noise.normal(0, 0.01), w[1]] for name, w in kept["gates"].items()}}
 
-    result = trained.judge(part({"layers": "l/a", "detail": "gates", "order": "falls"}), replace(made, details=noisy))
+    result = trained.judge(part({"layers": "l/a", "detail": "gates", "order": "falls"}), replace(runs, details=noisy))
     assert result.verdict == verdict and "6 layers" in result.unit
 
 
 def test_two_layers_have_no_order():
-    made = study({"l/a": 60.0}, details={"l/a": {"gates": {"encoder.0": [0.5, 0.5], "encoder.1": [0.4, 0.6]}}})
+    runs = study({"l/a": 60.0}, details={"l/a": {"gates": {"encoder.0": [0.5, 0.5], "encoder.1": [0.4, 0.6]}}})
     assert (
-        trained.judge(part({"layers": "l/a", "detail": "gates", "order": "falls"}), made).reason == "l/a has no gates"
+        trained.judge(part({"layers": "l/a", "detail": "gates", "order": "falls"}), runs).reason == "l/a has no gates"
     )
 
 
 def test_lower_is_better_for_a_loss():
     changes = {"l/a": {"losses.stream": 0.2}, "l/b": {"losses.stream": 0.5}}
-    made = study({"l/a": 60.0, "l/b": 60.0}, changes=changes)
-    made.frame["losses.stream"] += np.tile([-0.02, 0.0, 0.02, 0.01, -0.01], 2)
-    result = trained.judge(part({**BETTER, "metric": "losses.stream"}), made)
+    runs = study({"l/a": 60.0, "l/b": 60.0}, changes=changes)
+    runs.frame["losses.stream"] += np.tile([-0.02, 0.0, 0.02, 0.01, -0.01], 2)
+    result = trained.judge(part({**BETTER, "metric": "losses.stream"}), runs)
     assert result.verdict == "supported" and result.estimate == pytest.approx(0.3, abs=0.01)
 
 
@@ -203,17 +203,17 @@ def test_accuracy_at_the_common_loss_is_read_off_both_curves():
             }
         }
 
-    made = study({"l/a": 60.0, "l/b": 60.0}, details={"l/a": curve(0.1, 30.0), "l/b": curve(0.5, 20.0)})
-    details, noise = made.details, iter(np.tile([-0.5, 0.2, 0.3, 0.4, -0.4], 2))
+    runs = study({"l/a": 60.0, "l/b": 60.0}, details={"l/a": curve(0.1, 30.0), "l/b": curve(0.5, 20.0)})
+    details, noise = runs.details, iter(np.tile([-0.5, 0.2, 0.3, 0.4, -0.4], 2))
     kept = {}
 
     def noisy(row):
         if row["run"] not in kept:
-            found, shift = details(row), next(noise)
-            kept[row["run"]] = found | {"curve": found["curve"] | {"top1": [x + shift for x in found["curve"]["top1"]]}}
+            own, shift = details(row), next(noise)
+            kept[row["run"]] = own | {"curve": own["curve"] | {"top1": [x + shift for x in own["curve"]["top1"]]}}
         return kept[row["run"]]
 
-    result = trained.judge(part({**BETTER, "metric": claims.COMMON_LOSS}), replace(made, details=noisy))
+    result = trained.judge(part({**BETTER, "metric": claims.COMMON_LOSS}), replace(runs, details=noisy))
     assert result.verdict == "supported"
     assert result.estimate == pytest.approx(10 * (2.3 - 0.5), abs=0.3)
     assert "plateau" not in result.gates
@@ -236,6 +236,24 @@ def test_unlike_starts_forbid_a_comparison_of_ends():
     assert fair.verdict == "supported" and "start=pass(" in fair.gates
     unfair = judge(BETTER, {"l/a": 70.0, "l/b": 60.0, "p/a": 58.6, "p/b": 29.3}, fields=fields, changes=changes)
     assert unfair.verdict == "not tested" and unfair.reason.startswith("unlike starts")
+
+
+def test_a_plan_may_pool_the_spread_of_a_recipe_and_nothing_else_does():
+    means = {"l/a": 62.5, "l/b": 60.0} | {f"l/{name}": 55.0 for name in "cdefgh"}
+    runs = study(means, seeds=3, sd=1.2)
+    own = trained.judge(part(BETTER), runs)
+    pooled = trained.judge(part(BETTER), runs, spread="pooled")
+    assert own.estimate == pytest.approx(pooled.estimate)
+    assert own.df <= 4 and pooled.df > 10
+    assert pooled.high - pooled.low < own.high - own.low
+
+
+def test_many_to_one_under_a_plan_is_dunnetts():
+    check = {"best": "l/a", "of": ["l/b", "l/c", "l/d"]}
+    runs = study({"l/a": 70.0, "l/b": 60.0, "l/c": 61.0, "l/d": 55.0})
+    assert trained.judge(part(check), runs, spread="pooled").verdict == "supported"
+    peak = part({"peak": ["l/a", "l/b"], "over": "l/d"})
+    assert trained.judge(peak, runs, spread="pooled").verdict == "supported"
 
 
 def test_few_seeds_and_missing_arms_have_their_own_reason():
@@ -273,20 +291,20 @@ def test_a_toy_width_count_contradicts_nothing(committed):
 
 def test_a_saturated_metric_decides_nothing():
     """AAConv 4: the top-5 of five classes is 100 for every arm."""
-    result = trained.judge(claimed("aaconv", 4, "a"), samples.published("mini", "aaconv"))
+    result = trained.judge(claimed("aaconv", 4, "a"), samples.withdrawn("aaconv"))
     assert result.verdict == "not tested" and result.reason.startswith("at the ceiling: top5")
 
 
 def test_eight_images_of_two_hundred_are_no_difference():
     """AAConv 3 was supported by a paired spread of 0.76 where single arms have 1.5 to 2.2."""
-    result = trained.judge(claimed("aaconv", 3, "a"), samples.published("mini", "aaconv"))
+    result = trained.judge(claimed("aaconv", 3, "a"), samples.withdrawn("aaconv"))
     assert result.verdict in ("undecided", "not tested") and result.low < 0 < result.high
 
 
 @pytest.mark.parametrize(("claim", "name"), [(1, "c"), (1, "d")])
 def test_layouts_at_chance_are_not_ranked(claim, name):
     """CoAtNet at mini: C-T-T-T ends at a loss of ln 5."""
-    result = trained.judge(claimed("coatnet", claim, name), samples.published("mini", "coatnet"))
+    result = trained.judge(claimed("coatnet", claim, name), samples.withdrawn("coatnet"))
     assert result.verdict == "not tested"
     assert "C-T-T-T" in result.reason and (
         "did not train" in result.reason or "no top1_at_common_loss" in result.reason
@@ -296,7 +314,7 @@ def test_layouts_at_chance_are_not_ranked(claim, name):
 @pytest.mark.parametrize(("claim", "name"), [(2, "a"), (2, "b"), (2, "c"), (2, "d"), (3, "a")])
 def test_capacity_is_not_read_off_a_set_that_is_learnt_by_heart(claim, name):
     """CoAtNet 2 and 3 were judged by the training loss of 16 passes over 800 images."""
-    result = trained.judge(claimed("coatnet", claim, name), samples.published("mini", "coatnet"))
+    result = trained.judge(claimed("coatnet", claim, name), samples.withdrawn("coatnet"))
     assert result.verdict == "not tested" and "losses.stream" in result.reason
 
 
@@ -305,31 +323,31 @@ def test_networks_that_never_trained_have_no_capacity(metric):
     """The old check 2 of CoAtNet 3 and check 1 of CoAtNet 2, on the same runs."""
     for than in ("layouts/ViT_REL", "layouts/C-T-T-T"):
         old = part({"better": "layouts/C-C-T-T", "than": than, "metric": metric})
-        result = trained.judge(old, samples.published("mini", "coatnet"))
+        result = trained.judge(old, samples.withdrawn("coatnet"))
         assert result.verdict == "not tested" and result.reason.startswith("arm did not train")
 
 
 def test_the_test_set_is_part_of_the_error_of_parallel_branches():
     """MUSE 7 was contradicted by an error of 0.43 over seeds; the sentences have three times as much."""
     old = part({"better": "branches/muse_simple", "than": "branches/transformer"}, task="translation")
-    result = trained.judge(old, samples.published("mini", "muse"))
+    result = trained.judge(old, samples.withdrawn("muse"))
     assert result.se_item > 1.2 and result.low < 0 < result.high
     assert result.verdict in ("undecided", "not tested")
-    missing = trained.judge(claimed("muse", 7, "a"), samples.published("mini", "muse"))
+    missing = trained.judge(claimed("muse", 7, "a"), samples.withdrawn("muse"))
     assert missing.reason == "depth/muse_simple_deep was not run at this scale"
 
 
 def test_plain_differences_of_unlike_data_are_refused():
     """The published dynamic_detection of mini is of other data than its baseline."""
     old = part({"better": "dynamic_detection/dynamic-3", "than": "factors_detection/w/o"}, task="detection")
-    made = samples.published("mini", "spatial_attention")
+    runs = samples.withdrawn("spatial_attention")
     three = pd.concat(
-        [made.frame.assign(seed=seed, run=made.frame["run"].str.replace("seed1", f"seed{seed}")) for seed in (1, 2, 3)]
+        [runs.frame.assign(seed=seed, run=runs.frame["run"].str.replace("seed1", f"seed{seed}")) for seed in (1, 2, 3)]
     )
     rows = pd.concat(
-        [three[three["ablation"] == "dynamic_detection"], made.frame[made.frame["ablation"] == "factors_detection"]]
+        [three[three["ablation"] == "dynamic_detection"], runs.frame[runs.frame["ablation"] == "factors_detection"]]
     )
-    result = trained.judge(old, replace(made, frame=rows, details=lambda row: {}, items=lambda row: None))
+    result = trained.judge(old, replace(runs, frame=rows, details=lambda row: {}, items=lambda row: None))
     assert result.verdict == "not tested" and "data.checksum" in result.reason
 
 
@@ -404,7 +422,8 @@ def test_one_part_that_cannot_be_decided_does_not_void_its_claim(committed):
 def test_published_effects_are_those_of_the_right_rows(committed):
     shown = committed.set_index(["study", "claim", "part"])["published_effect"].groupby(level=[0, 1, 2]).first()
     expected = {
-        ("muse", 1, "a"): 0.5, ("muse", 1, "b"): 0.5, ("muse", 7, "a"): 0.3, ("muse", 12, "a"): 0.8, ("muse", 12, "c"): 0.7,
+        ("muse", 1, "a"): 0.5, ("muse", 1, "b"): 0.5, ("muse", 7, "a"): 0.3,
+        ("muse", 12, "a"): 0.8, ("muse", 12, "c"): 0.7,
         ("coatnet", 4, "a"): 0.61, ("coatnet", 6, "a"): 0.3, ("coatnet", 8, "b"): 0.2, ("coatnet", 11, "a"): 0.4,
         ("aaconv", 5, "a"): 1.3 / 1.5, ("aaconv", 8, "a"): 2.1, ("coatnet", 11, "f"): 9e8,
     }  # fmt: skip
@@ -458,12 +477,12 @@ def test_a_verdict_is_of_a_plan_or_exploratory(tmp_path):
     chosen = claimed("muse", 1, "c")
     claim = KNOWN["muse"].claims[0]
     planned = Outcome("supported", runs="muse/branches/muse/seed1 muse/branches/muse/seed2 muse/branches/muse/seed3")
-    assert ledger._plan("muse", claim, chosen, "mini", planned, [registered]) == "first"
-    assert ledger._plan("muse", claim, chosen, "small", planned, [registered]) == "exploratory"
+    assert ledger._plan_name("muse", claim, chosen, "mini", planned, [registered]) == "first"
+    assert ledger._plan_name("muse", claim, chosen, "small", planned, [registered]) == "exploratory"
     more = Outcome("supported", runs=planned.runs + " muse/branches/muse/seed4")  # seeds added after a look
-    assert ledger._plan("muse", claim, chosen, "mini", more, [registered]) == "exploratory"
-    assert ledger._plan("muse", claim, claimed("muse", 1, "a"), "mini", planned, [registered]) == "exploratory"
-    assert ledger._plan("muse", claim, chosen, "mini", Outcome("not tested"), [registered]) == ""
+    assert ledger._plan_name("muse", claim, chosen, "mini", more, [registered]) == "exploratory"
+    assert ledger._plan_name("muse", claim, claimed("muse", 1, "a"), "mini", planned, [registered]) == "exploratory"
+    assert ledger._plan_name("muse", claim, chosen, "mini", Outcome("not tested"), [registered]) == ""
 
 
 @pytest.mark.parametrize(
@@ -506,7 +525,7 @@ def test_a_run_that_stands_there_twice_is_one_line():
 
 
 def test_a_published_run_that_stands_there_twice_is_one_line(tmp_path):
-    line = Path("results/published/mini/metrics.jsonl").read_text().splitlines()[0]
+    line = (samples.WITHDRAWN / "mini.jsonl").read_text().splitlines()[0]
     (tmp_path / "metrics.jsonl").write_text(line + "\n" + line + "\n")
     with pytest.raises(UserError, match=r"metrics.jsonl:2: .* stands there twice"):
         scored._published(tmp_path / "metrics.jsonl")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from analysis.loading import AnalysisError
 from torch import nn
 
 from analysis import cost
-from analysis.loading import AnalysisError
 from plugins.runner.measure import count_macs, omit_attention_products
 from plugins.suite.catalog import model_specs, studies
 from plugins.suite.errors import UserError
