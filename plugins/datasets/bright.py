@@ -66,9 +66,10 @@ def draw(generator: np.random.Generator, count: int, noise: int, near: bool = Fa
     return probe.noisy(batch, generator, noise)
 
 
-def mark(batch: probe.Batch, rows: np.ndarray, columns: np.ndarray, labels: np.ndarray) -> None:
-    """Writes the labels (N x k) on the tokens of objects whose upper left corners are at (rows, columns)."""
+def mark(batch: probe.Batch, rows: np.ndarray, columns: np.ndarray, labels: np.ndarray, groups: np.ndarray | int = 0) -> None:
+    """Writes labels and strata (N x k) on the tokens of objects whose upper left corners are at (rows, columns)."""
     image = np.arange(len(labels))[:, None]
     for dy in range(ITEM // STRIDE):
         for dx in range(ITEM // STRIDE):
-            batch.labels[image, rows // STRIDE + dy, columns // STRIDE + dx] = labels
+            at = (image, rows // STRIDE + dy, columns // STRIDE + dx)
+            batch.labels[at], batch.groups[at] = labels, groups

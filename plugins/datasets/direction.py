@@ -1,10 +1,9 @@
 """Probe *direction*: objects must tell on which side of them the marker stands.
 
-Mechanism: relative position (E2 or E4). A canvas of 32 x 32 pixels has a blank margin of 4; inside stand one marker and nine
-objects of 4 x 4 pixels on a grid of 4 x 4 places 6 pixels apart, objects rarely in the diagonal directions of the marker, and
-unlabelled there. The
+Mechanism: relative position (E2 or E4). A canvas of 26 x 26 pixels has a blank margin of 4; inside stand one marker and four
+objects of 4 x 4 pixels on a grid of 3 x 3 places 6 pixels apart, objects never in the diagonal directions of the marker. The
 label of an object is where the marker lies: 0 left, 1 right, 2 above, 3 below, by the larger of the two offsets. It stands on
-one token of the object, whose 5 pixels of sight (two 3 x 3 convolutions, the second with stride 2) hold nothing but the object.
+the object's four tokens, whose 5 pixels of sight (two 3 x 3 convolutions, the second with stride 2) hold nothing but the object.
 
 What an object looks like says nothing, nor does the presence of a marker: content alone (E1, E3, uniform attention) stays at
 chance, 25 %. The margin is wider than the trunk's reach, so that no object sees the edge of the canvas, where zero padding would
@@ -18,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from plugins.datasets import probe
-from plugins.datasets.bright import ITEM, STRIDE
+from plugins.datasets.bright import ITEM, STRIDE, mark
 from plugins.datasets.prepare import Source
 from plugins.suite.errors import UserError
 
 DEFAULTS = {"seed": 1, "train": 5120, "val": 800, "test": 4000, "noise": 40, "margin": 4}
-SLOTS, PITCH = 4, 6
-OBJECTS = 9
+SLOTS, PITCH = 3, 6
+OBJECTS = 4
 TASK = probe.Task(classes=4, groups=("near", "far"), bounds={"no position": 25.0})
 
 
@@ -36,15 +35,14 @@ def build(folder: Path, params: dict, source: Source) -> dict:
 
 
 def draw(generator: np.random.Generator, count: int, noise: int, margin: int = 4) -> probe.Batch:
-    """`count` images with their labels. Strata: near, a larger offset of one slot; far, of two or three."""
+    """`count` images with their labels. Strata: near, a larger offset of one place; far, of two."""
     side = SLOTS * PITCH + 2 * margin
     batch = probe.blank(count, side, side // STRIDE)
     slots = probe.permutations(generator, count, SLOTS**2)
     marker, rest = slots[:, :1], slots[:, 1:]
     dy, dx = marker // SLOTS - rest // SLOTS, marker % SLOTS - rest % SLOTS
-    clear = abs(dy) != abs(dx)
-    # The first OBJECTS of the (random) order that have one larger offset.
-    order = np.argsort(~clear, axis=1, kind="stable")[:, :OBJECTS]
+    # The first OBJECTS of the (random) order that are in no diagonal of the marker: of nine places at least four are.
+    order = np.argsort(abs(dy) == abs(dx), axis=1, kind="stable")[:, :OBJECTS]
     objects, dy, dx = (np.take_along_axis(values, order, 1) for values in (rest, dy, dx))
     labels = np.where(abs(dx) > abs(dy), np.where(dx < 0, 0, 1), np.where(dy < 0, 2, 3))
     rows, columns = margin + objects // SLOTS * PITCH, margin + objects % SLOTS * PITCH
@@ -52,13 +50,7 @@ def draw(generator: np.random.Generator, count: int, noise: int, margin: int = 4
     patches[..., 0] = probe.TEXTURES[generator.integers(0, 2, size=(count, OBJECTS))]
     probe.stamp(batch.images, rows, columns, patches)
     flag = np.zeros((count, 1, ITEM, ITEM, 3), np.int16)
-    flag[..., 1] = 80
+    flag[..., 1] = 120
     probe.stamp(batch.images, margin + marker // SLOTS * PITCH, margin + marker % SLOTS * PITCH, flag)
-    image = np.arange(count)[:, None]
-    far = (np.maximum(abs(dy), abs(dx)) > 1).astype(np.uint8)
-    # One token an object, that of its middle: (row + 2) / 2.
-    at = (image, rows // STRIDE + 1, columns // STRIDE + 1)
-    # Where fewer than OBJECTS places are free, one in a diagonal of the marker is taken; it has no label.
-    batch.labels[at] = np.where(abs(dy) == abs(dx), probe.UNLABELLED, labels)
-    batch.groups[at] = far
+    mark(batch, rows, columns, labels, np.maximum(abs(dy), abs(dx)) - 1)
     return probe.noisy(batch, generator, noise)

@@ -1,14 +1,15 @@
 """Probe *two paths*: each pixel needs a value chosen by its content and the parity of its two neighbours.
 
 Mechanism: both paths of ACmix. A 15 x 15 image is cut into 25 cells of 3 x 3 pixels, each with one beacon at a random place. Types
-of beacons alternate (2 x 2 cells hold the types 0 to 3), so that every 7 x 7 window holds one of each; all beacons of one
+of beacons, 0 and 1, alternate like a chequerboard, so that every 7 x 7 window holds both; all beacons of one
 type have one state, drawn for each image. Every other pixel has a type and a bit. Its label is
 2 x the state of the beacons of its own type + (bit of the left neighbour XOR bit of the right one); a beacon counts as 0 in
 the parity. Pixels of the outermost columns and beacons have no label.
 
 The state needs attention by content: which place to read depends on the query's type, and beacons stand at random places. The parity is no
-function of a weighted mean with weights between 0 and 1 chosen by content: it needs taps of fixed place. Without either a network guesses:
-25 %. One that knows the state alone, or the parity alone, is at 50 %.
+function of a weighted mean with weights chosen by content: it needs taps of fixed place. Without either a network guesses:
+25 %. Attention alone knows the state but not the parity: 50 %. Taps of fixed place know the parity, and of the state what a
+mean over both types tells: it is right where the two states are equal and in half of the other cases, 75 %.
 """
 
 from functools import partial
@@ -22,9 +23,10 @@ from plugins.datasets.prepare import Source
 DEFAULTS = {"seed": 1, "train": 3200, "val": 400, "test": 4000, "noise": 12}
 CELLS, CELL = 5, 3
 SIDE = CELLS * CELL
-CODES = np.array([(110, 110), (110, -110), (-110, 110), (-110, -110)], np.int16)
+TYPES = 2
+CODES = np.array([(110, -110), (-110, 110)], np.int16)
 TASK = probe.Task(
-    classes=4, parts={"parity": (1, 2), "state": (2, 2)}, bounds={"one path": 50.0, "no interaction": 25.0}
+    classes=4, parts={"parity": (1, 2), "state": (2, 2)}, bounds={"attention alone": 50.0, "taps of fixed place alone": 75.0, "no interaction": 25.0}
 )
 
 
@@ -36,11 +38,11 @@ def build(folder: Path, params: dict, source: Source) -> dict:
 def draw(generator: np.random.Generator, count: int, noise: int) -> probe.Batch:
     """`count` images with their labels."""
     batch = probe.blank(count, SIDE, SIDE)
-    kinds = generator.integers(0, 4, size=(count, SIDE, SIDE))
+    kinds = generator.integers(0, TYPES, size=(count, SIDE, SIDE))
     bits = generator.integers(0, 2, size=(count, SIDE, SIDE))
-    states = generator.integers(0, 2, size=(count, 4))
+    states = generator.integers(0, 2, size=(count, TYPES))
     cell = np.arange(CELLS)
-    types = (2 * (cell[:, None] % 2) + cell % 2).ravel()
+    types = ((cell[:, None] + cell) % TYPES).ravel()
     place = generator.integers(0, CELL, size=(2, count, CELLS**2))
     rows = np.repeat(cell, CELLS) * CELL + place[0]
     columns = np.tile(cell, CELLS) * CELL + place[1]
