@@ -25,7 +25,7 @@ from plugins.datasets import probe
 from plugins.datasets.prepare import Source
 from plugins.suite.errors import UserError
 
-DEFAULTS = {"seed": 1, "train": 6400, "val": 800, "test": 4000, "noise": 40, "marker": "far"}
+DEFAULTS = {"seed": 1, "train": 6400, "val": 800, "test": 4000, "noise": 60, "contrast": 30, "marker": "far"}
 SIDE, SLOT, ITEM, STRIDE = 24, 8, 4, 2
 MARKERS = 4
 SPACING, SHIFT = 24, 24
@@ -40,10 +40,10 @@ def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes the folder; returns the facts of its manifest."""
     if params["marker"] not in ("far", "near"):
         raise UserError(f"data set bright: marker={params['marker']!r}: must be far or near")
-    return probe.build(folder, params, TASK, partial(draw, noise=params["noise"], near=params["marker"] == "near"))
+    return probe.build(folder, params, TASK, partial(draw, noise=params["noise"], contrast=params["contrast"], near=params["marker"] == "near"))
 
 
-def draw(generator: np.random.Generator, count: int, noise: int, near: bool = False) -> probe.Batch:
+def draw(generator: np.random.Generator, count: int, noise: int, contrast: int = 30, near: bool = False) -> probe.Batch:
     """`count` images with their labels."""
     batch = probe.blank(count, SIDE, SIDE // STRIDE)
     slots = probe.permutations(generator, count, 9)
@@ -56,7 +56,7 @@ def draw(generator: np.random.Generator, count: int, noise: int, near: bool = Fa
     brightest = levels.argmax(1)
     state = textures[np.arange(count), brightest]
     patches = np.zeros((count, 9, ITEM, ITEM, 3), np.int16)
-    patches[..., 0] = probe.TEXTURES[textures]
+    patches[..., 0] = contrast * probe.TEXTURES[textures] // 60
     patches[:, :MARKERS, ..., 1] = (20 + shift + levels)[:, :, None, None]
     if near:
         patches[:, MARKERS:, ..., 2] = (80 * state - 40)[:, None, None, None]

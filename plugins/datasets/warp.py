@@ -3,7 +3,7 @@
 Mechanism: sampling at offsets that depend on the query (deformable convolution), beside the choice of one place by key content (E3). A
 canvas of 24 x 24 pixels holds a field of two values in blobs and, in two more channels, a smooth field of directions. The label of a
 pixel in the middle 8 x 8 is the field's value (0 or 1) 4 pixels off in the direction that it shows, + 2 x the state of the marker: a
-square of 2 x 2 pixels at a random place in the outermost three rows or columns, at least 5 pixels from every labelled one.
+square of 3 x 3 pixels at a random place in the outermost three rows or columns, at least 6 pixels from every labelled one.
 `marker: none` leaves the marker out: labels are the field's value alone.
 
 A network without reach knows neither; blobs are larger than a pixel, so the value next by helps a little.
@@ -78,14 +78,13 @@ def draw(generator: np.random.Generator, count: int, noise: int, alone: bool = F
 
 
 def _place_marker(images: np.ndarray, generator: np.random.Generator, state: np.ndarray) -> None:
-    """Writes a square of 2 x 2 extreme pixels into the ring of RING pixels along a random edge."""
+    """Writes a square of RING x RING extreme pixels along a random edge."""
     count = len(state)
-    along = generator.integers(0, SIDE - 1, size=count)
-    across = generator.integers(0, RING - 1, size=count)
+    along = generator.integers(0, SIDE - RING + 1, size=count)
     edge = generator.integers(0, 4, size=count)
-    across = np.where(edge % 2, SIDE - 2 - across, across)
+    across = np.where(edge % 2, SIDE - RING, 0)
     rows, columns = np.where(edge < 2, along, across), np.where(edge < 2, across, along)
-    image = np.arange(count)
-    for dy in range(2):
-        for dx in range(2):
-            images[image, rows + dy, columns + dx] = np.stack([200 * state - 100, 0 * state + 110, 0 * state + 110], 1)
+    image, shown = np.arange(count), np.stack([200 * state - 100, 0 * state + 120, 0 * state + 120], 1)
+    for dy in range(RING):
+        for dx in range(RING):
+            images[image, rows + dy, columns + dx] = shown
