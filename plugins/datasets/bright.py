@@ -25,10 +25,10 @@ from plugins.datasets import probe
 from plugins.datasets.prepare import Source
 from plugins.suite.errors import UserError
 
-DEFAULTS = {"seed": 1, "train": 6400, "val": 800, "test": 4000, "noise": 60, "contrast": 30, "marker": "far"}
+DEFAULTS = {"seed": 1, "train": 6400, "val": 800, "test": 4000, "noise": 40, "spacing": 16, "marker": "far"}
 SIDE, SLOT, ITEM, STRIDE = 24, 8, 4, 2
 MARKERS = 4
-SPACING, SHIFT = 24, 24
+SHIFT = 24
 TASK = probe.Task(
     classes=4,
     parts={"own": (1, 2), "remote": (2, 2)},
@@ -40,10 +40,10 @@ def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes the folder; returns the facts of its manifest."""
     if params["marker"] not in ("far", "near"):
         raise UserError(f"data set bright: marker={params['marker']!r}: must be far or near")
-    return probe.build(folder, params, TASK, partial(draw, noise=params["noise"], contrast=params["contrast"], near=params["marker"] == "near"))
+    return probe.build(folder, params, TASK, partial(draw, noise=params["noise"], spacing=params["spacing"], near=params["marker"] == "near"))
 
 
-def draw(generator: np.random.Generator, count: int, noise: int, contrast: int = 30, near: bool = False) -> probe.Batch:
+def draw(generator: np.random.Generator, count: int, noise: int, spacing: int = 16, near: bool = False) -> probe.Batch:
     """`count` images with their labels."""
     batch = probe.blank(count, SIDE, SIDE // STRIDE)
     slots = probe.permutations(generator, count, 9)
@@ -51,12 +51,12 @@ def draw(generator: np.random.Generator, count: int, noise: int, contrast: int =
     inside = 2 * generator.integers(0, (SLOT - ITEM) // 2 + 1, size=(2, count, 9))
     rows, columns = slots // 3 * SLOT + inside[0], slots % 3 * SLOT + inside[1]
     textures = generator.integers(0, 2, size=(count, 9))
-    levels = SPACING * probe.permutations(generator, count, MARKERS)
+    levels = spacing * probe.permutations(generator, count, MARKERS)
     shift = generator.integers(0, SHIFT, size=(count, 1), endpoint=True)
     brightest = levels.argmax(1)
     state = textures[np.arange(count), brightest]
     patches = np.zeros((count, 9, ITEM, ITEM, 3), np.int16)
-    patches[..., 0] = contrast * probe.TEXTURES[textures] // 60
+    patches[..., 0] = probe.TEXTURES[textures]
     patches[:, :MARKERS, ..., 1] = (20 + shift + levels)[:, :, None, None]
     if near:
         patches[:, MARKERS:, ..., 2] = (80 * state - 40)[:, None, None, None]

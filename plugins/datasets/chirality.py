@@ -1,13 +1,13 @@
 """Probe *chirality*: objects must know their own handedness and on which side of them the marker stands.
 
-Mechanism: convolution beside attention with relative positions (AAConv). A canvas of 20 x 20 pixels has a blank margin of 4;
-inside stand one marker and four objects of 3 x 3 pixels on a grid of 3 x 3 places 4 pixels apart. An object is an L of five
+Mechanism: convolution beside attention with relative positions (AAConv). On a canvas of 12 x 12 pixels
+stand one marker and four objects of 3 x 3 pixels on a grid of 3 x 3 places 4 pixels apart. An object is an L of five
 pixels in one of four turns, or its mirror image in one of four turns; objects never stand in the diagonal directions of the marker. The
 label of the object's middle pixel is its handedness + 2 x where the marker lies (0 left, 1 right, 2 above, 3 below).
 
 A mirror image has the same pixels as a turned one up to their order, so handedness needs taps of fixed place, or attention to positions
 sharp to one pixel; the side needs reach and position. A network of one 3 x 3 convolution after a pointwise stem knows the
-handedness alone: 25 % (chance 12.5). One that knows the side alone is at 50 %.
+handedness alone: 25 % (chance 12.5). One that knows the side alone is at 50 %. A middle pixel's 3 x 3 neighbourhood is the object alone, so that padding tells nothing.
 Control: `side: none`, where the label is the handedness alone.
 """
 
@@ -21,8 +21,8 @@ from plugins.datasets.prepare import Source
 from plugins.suite.errors import UserError
 
 DEFAULTS = {"seed": 1, "train": 6400, "val": 800, "test": 4000, "noise": 24, "side": "marker"}
-PLACES, PITCH, MARGIN, ITEM = 3, 4, 4, 3
-SIDE = PLACES * PITCH + 2 * MARGIN
+PLACES, PITCH, ITEM = 3, 4, 3
+SIDE = PLACES * PITCH
 OBJECTS = 4
 # An L with a foot: no turn of it is its mirror image.
 MOTIF = np.array([[1, 0, 0], [1, 0, 0], [1, 1, 0]], np.int16)
@@ -53,13 +53,13 @@ def draw(generator: np.random.Generator, count: int, noise: int, alone: bool = F
     objects, dy, dx = (np.take_along_axis(values, order, 1) for values in (rest, dy, dx))
     sides = np.where(abs(dx) > abs(dy), np.where(dx < 0, 0, 1), np.where(dy < 0, 2, 3))
     shapes = generator.integers(0, len(SHAPES), size=(count, OBJECTS))
-    rows, columns = MARGIN + objects // PLACES * PITCH, MARGIN + objects % PLACES * PITCH
+    rows, columns = objects // PLACES * PITCH, objects % PLACES * PITCH
     patches = np.zeros((count, OBJECTS, ITEM, ITEM, 3), np.int16)
     patches[..., 0] = 100 * SHAPES[shapes]
     probe.stamp(batch.images, rows, columns, patches)
     flag = np.zeros((count, 1, ITEM, ITEM, 3), np.int16)
     flag[..., 1] = 80
-    probe.stamp(batch.images, MARGIN + marker // PLACES * PITCH, MARGIN + marker % PLACES * PITCH, flag)
+    probe.stamp(batch.images, marker // PLACES * PITCH, marker % PLACES * PITCH, flag)
     handedness = shapes // 4
     labels = handedness if alone else handedness + 2 * sides
     image = np.arange(count)[:, None]

@@ -22,7 +22,7 @@ from plugins.datasets.bright import ITEM, SIDE, SLOT, STRIDE, mark
 from plugins.datasets.prepare import Source
 from plugins.suite.errors import UserError
 
-DEFAULTS = {"seed": 1, "train": 9600, "val": 800, "test": 4000, "noise": 60, "contrast": 30, "twins": "far"}
+DEFAULTS = {"seed": 1, "train": 9600, "val": 800, "test": 4000, "noise": 40, "twins": "far"}
 CODES = np.array([[60, 60], [60, -60], [-60, 60], [-60, -60]], np.int16)
 TASK = probe.Task(classes=4, parts={"own": (1, 2), "remote": (2, 2)}, bounds={"no interaction": 50.0, "the mean of the others": 65.625})
 
@@ -31,10 +31,10 @@ def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes the folder; returns the facts of its manifest."""
     if params["twins"] not in ("far", "near"):
         raise UserError(f"data set twin: twins={params['twins']!r}: must be far or near")
-    return probe.build(folder, params, TASK, partial(draw, noise=params["noise"], contrast=params["contrast"], near=params["twins"] == "near"))
+    return probe.build(folder, params, TASK, partial(draw, noise=params["noise"], near=params["twins"] == "near"))
 
 
-def draw(generator: np.random.Generator, count: int, noise: int, contrast: int = 30, near: bool = False) -> probe.Batch:
+def draw(generator: np.random.Generator, count: int, noise: int, near: bool = False) -> probe.Batch:
     """`count` images with their labels."""
     batch = probe.blank(count, SIDE, SIDE // STRIDE)
     slots = probe.permutations(generator, count, 9)[:, :8]
@@ -44,7 +44,7 @@ def draw(generator: np.random.Generator, count: int, noise: int, contrast: int =
     textures = generator.integers(0, 2, size=(count, 8))
     twins = textures.reshape(count, 4, 2)[:, :, ::-1].reshape(count, 8)
     patches = np.zeros((count, 8, ITEM, ITEM, 3), np.int16)
-    patches[..., 0] = contrast * probe.TEXTURES[textures] // 60
+    patches[..., 0] = probe.TEXTURES[textures]
     patches[..., 1:] = np.repeat(CODES, 2, axis=0)[:, None, None]
     if near:
         patches[..., :2, :2, 0] = (120 * twins - 60)[..., None, None]

@@ -20,7 +20,7 @@ import numpy as np
 from plugins.datasets import probe
 from plugins.datasets.prepare import Source
 
-DEFAULTS = {"seed": 1, "train": 3200, "val": 400, "test": 4000, "noise": 12}
+DEFAULTS = {"seed": 1, "train": 3200, "val": 400, "test": 4000, "noise": 42}
 CELLS, CELL = 5, 3
 SIDE = CELLS * CELL
 TYPES = 2
