@@ -25,7 +25,7 @@ from plugins.datasets import probe
 from plugins.datasets.prepare import Source
 from plugins.suite.errors import UserError
 
-DEFAULTS = {"seed": 1, "train": 6400, "val": 800, "test": 4000, "noise": 40, "spacing": 16, "marker": "far"}
+DEFAULTS = {"seed": 1, "train": 6400, "val": 800, "test": 4000, "noise": 40, "spacing": 12, "marker": "far"}
 SIDE, SLOT, ITEM, STRIDE = 24, 8, 4, 2
 MARKERS = 4
 SHIFT = 24
@@ -43,7 +43,7 @@ def build(folder: Path, params: dict, source: Source) -> dict:
     return probe.build(folder, params, TASK, partial(draw, noise=params["noise"], spacing=params["spacing"], near=params["marker"] == "near"))
 
 
-def draw(generator: np.random.Generator, count: int, noise: int, spacing: int = 16, near: bool = False) -> probe.Batch:
+def draw(generator: np.random.Generator, count: int, noise: int, spacing: int = 12, near: bool = False) -> probe.Batch:
     """`count` images with their labels."""
     batch = probe.blank(count, SIDE, SIDE // STRIDE)
     slots = probe.permutations(generator, count, 9)

@@ -1,6 +1,6 @@
 """Probe *direction*: objects must tell on which side of them the marker stands.
 
-Mechanism: relative position (E2 or E4). A canvas of 26 x 26 pixels has a blank margin of 4; inside stand one marker and four
+Mechanism: relative position (E2 or E4). A canvas of 22 x 22 pixels has a blank margin of 2; inside stand one marker and four
 objects of 4 x 4 pixels on a grid of 3 x 3 places 6 pixels apart, objects never in the diagonal directions of the marker. The
 label of an object is its own texture (0 or 1) + 2 x where the marker lies (0 left, 1 right, 2 above, 3 below, by the larger of
 the two offsets). It stands on the object's four tokens, whose 5 pixels of sight (two 3 x 3 convolutions, the second with stride 2) hold nothing but the object.
@@ -21,7 +21,7 @@ from plugins.datasets.bright import ITEM, STRIDE, mark
 from plugins.datasets.prepare import Source
 from plugins.suite.errors import UserError
 
-DEFAULTS = {"seed": 1, "train": 5120, "val": 800, "test": 4000, "noise": 40, "margin": 4}
+DEFAULTS = {"seed": 1, "train": 5120, "val": 800, "test": 4000, "noise": 40, "margin": 2}
 SLOTS, PITCH = 3, 6
 OBJECTS = 4
 TASK = probe.Task(
@@ -36,7 +36,7 @@ def build(folder: Path, params: dict, source: Source) -> dict:
     return probe.build(folder, params, TASK, partial(draw, noise=params["noise"], margin=params["margin"]))
 
 
-def draw(generator: np.random.Generator, count: int, noise: int, margin: int = 4) -> probe.Batch:
+def draw(generator: np.random.Generator, count: int, noise: int, margin: int = 2) -> probe.Batch:
     """`count` images with their labels. Strata: near, a larger offset of one place; far, of two."""
     side = SLOTS * PITCH + 2 * margin
     batch = probe.blank(count, side, side // STRIDE)
@@ -53,7 +53,7 @@ def draw(generator: np.random.Generator, count: int, noise: int, margin: int = 4
     patches[..., 0] = probe.TEXTURES[textures]
     probe.stamp(batch.images, rows, columns, patches)
     flag = np.zeros((count, 1, ITEM, ITEM, 3), np.int16)
-    flag[..., 1] = 120
+    flag[..., 1:] = 120
     probe.stamp(batch.images, margin + marker // SLOTS * PITCH, margin + marker % SLOTS * PITCH, flag)
     mark(batch, rows, columns, textures + 2 * sides, np.maximum(abs(dy), abs(dx)) - 1)
     return probe.noisy(batch, generator, noise)

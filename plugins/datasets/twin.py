@@ -23,7 +23,7 @@ from plugins.datasets.prepare import Source
 from plugins.suite.errors import UserError
 
 DEFAULTS = {"seed": 1, "train": 9600, "val": 800, "test": 4000, "noise": 40, "twins": "far"}
-CODES = np.array([[60, 60], [60, -60], [-60, 60], [-60, -60]], np.int16)
+CODES = np.array([[100, 100], [100, -100], [-100, 100], [-100, -100]], np.int16)
 TASK = probe.Task(classes=4, parts={"own": (1, 2), "remote": (2, 2)}, bounds={"no interaction": 50.0, "the mean of the others": 65.625})
 
 
