@@ -7,7 +7,9 @@ label of the object's middle pixel is its handedness + 2 x where the marker lies
 
 A mirror image has the same pixels as a turned one up to their order, so handedness needs taps of fixed place, or attention to positions
 sharp to one pixel; the side needs reach and position. A network of one 3 x 3 convolution after a pointwise stem knows the
-handedness alone: 25 % (chance 12.5). One that knows the side alone is at 50 %. A middle pixel's 3 x 3 neighbourhood is the object alone, so that padding tells nothing.
+handedness alone: 25 % (chance 12.5). One that knows the side alone is at 50 %. A middle pixel's 3 x 3
+neighbourhood is the object alone, so that zero padding tells it nothing. It would tell a network of several convolutions,
+which this probe is not for, in which outer row or column the marker stands.
 Control: `side: none`, where the label is the handedness alone.
 """
 

@@ -23,7 +23,8 @@ from plugins.datasets.prepare import Source
 from plugins.suite.errors import UserError
 
 DEFAULTS = {"seed": 1, "train": 9600, "val": 800, "test": 4000, "noise": 40, "twins": "far"}
-CODES = np.array([[100, 100], [100, -100], [-100, 100], [-100, -100]], np.int16)
+PAIRS = 3
+CODES = np.array([[100, -100], [-100, 100], [100, 100]], np.int16)
 TASK = probe.Task(classes=4, parts={"own": (1, 2), "remote": (2, 2)}, bounds={"no interaction": 50.0, "the mean of the others": 65.625})
 
 
@@ -37,15 +38,15 @@ def build(folder: Path, params: dict, source: Source) -> dict:
 def draw(generator: np.random.Generator, count: int, noise: int, near: bool = False) -> probe.Batch:
     """`count` images with their labels."""
     batch = probe.blank(count, SIDE, SIDE // STRIDE)
-    slots = probe.permutations(generator, count, 9)[:, :8]
-    inside = 2 * generator.integers(0, (SLOT - ITEM) // 2 + 1, size=(2, count, 8))
+    slots = probe.permutations(generator, count, 9)[:, : 2 * PAIRS]
+    inside = 2 * generator.integers(0, (SLOT - ITEM) // 2 + 1, size=(2, count, 2 * PAIRS))
     rows, columns = slots // 3 * SLOT + inside[0], slots % 3 * SLOT + inside[1]
     # Pair p has code p and stands at 2 p and 2 p + 1 of the (random) order of slots.
-    textures = generator.integers(0, 2, size=(count, 8))
-    twins = textures.reshape(count, 4, 2)[:, :, ::-1].reshape(count, 8)
-    patches = np.zeros((count, 8, ITEM, ITEM, 3), np.int16)
+    textures = generator.integers(0, 2, size=(count, 2 * PAIRS))
+    twins = textures.reshape(count, PAIRS, 2)[:, :, ::-1].reshape(count, 2 * PAIRS)
+    patches = np.zeros((count, 2 * PAIRS, ITEM, ITEM, 3), np.int16)
     patches[..., 0] = probe.TEXTURES[textures]
-    patches[..., 1:] = np.repeat(CODES, 2, axis=0)[:, None, None]
+    patches[..., 1:] = np.repeat(CODES[:PAIRS], 2, axis=0)[:, None, None]
     if near:
         patches[..., :2, :2, 0] = (120 * twins - 60)[..., None, None]
     probe.stamp(batch.images, rows, columns, patches)
