@@ -22,7 +22,7 @@ from plugins.suite.claims import Ablation
 from plugins.suite.errors import UserError
 from plugins.suite.files import one_line
 
-PERCENT = ("bleu", "chrf", "top1", "top5", "miou", "box_ap", "box_ap50", "box_ap75", "class_accuracy")
+PERCENT = ("bleu", "chrf", "top1", "top5", "miou", "box_ap", "box_ap50", "box_ap75", "class_accuracy", "accuracy")
 SHARES = ("top1", "top5")  # means of items that are right or wrong
 STATISTICS = "bleu"  # column of sentence statistics
 ROUNDING = 1e-6
@@ -30,7 +30,7 @@ ROUNDING = 1e-6
 
 def is_percent(metric: str) -> bool:
     """Whether a metric lies between 0 and 100."""
-    return metric in PERCENT or (metric.startswith("bleu_length_") and metric.rsplit("_", 1)[1].isdigit())
+    return metric in PERCENT or metric.startswith("accuracy_") or (metric.startswith("bleu_length_") and metric.rsplit("_", 1)[1].isdigit())
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +70,8 @@ class Run:
             return self.items["score"].to_numpy(dtype=float)
         if metric == "top5" and "top5" in self.items:
             return 100.0 * self.items["top5"].to_numpy(dtype=float)
+        if metric.startswith("accuracy_") and "part" in self.items:
+            return _by_part(self.items, metric.removeprefix("accuracy_"))
         if metric.startswith("bleu_length_") and STATISTICS in self.items:
             return _by_length(self.items, metric.removeprefix("bleu_length_"))
         return None
@@ -77,6 +79,15 @@ class Run:
     @property
     def n_items(self) -> int:
         return 0 if self.items is None else len(self.items)
+
+
+def _by_part(items: pd.DataFrame, name: str) -> np.ndarray | None:
+    """Accuracy of a part of the label, or of a stratum, by image; NaN where an image has no such token."""
+    names = list(items["part"].iloc[0])
+    if name not in names:
+        return None
+    right, total = (np.stack(items[key].to_numpy())[:, names.index(name)].astype(float) for key in ("right", "total"))
+    return np.divide(100 * right, total, out=np.full(len(items), np.nan), where=total > 0)
 
 
 def _by_length(items: pd.DataFrame, quarter: str) -> np.ndarray | None:

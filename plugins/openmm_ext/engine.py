@@ -169,7 +169,7 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
         if matched is not None:
             metrics[f"{task.PRIMARY}_at_matched_loss"] = round(matched, 4)
     scorer = f"{task.SCOPE} {import_module(task.SCOPE).__version__} {runner.cfg.test_evaluator.type}"
-    details = {"curve": curve, "chance": task.chance(results, runner.cfg.model)}
+    details = {"curve": curve, "chance": task.chance(results, runner.cfg.model), **getattr(metric, "facts", {})}
     if scales := path_scales(runner.model):
         details["path_scales"] = scales
     return {
