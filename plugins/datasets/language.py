@@ -1,0 +1,63 @@
+"""What the translation probes share: sentences with a rule for each target token, written as text, binarised, and tagged.
+
+`tags/<split>` has a line for each sentence: for every target word the name of the rule that decides it, `-` for words that are
+not scored. Scores are teacher-forced: how often the word that a rule decides is the likeliest, given the true words before it. So a
+rule is judged by itself, whatever else of the sentence is right.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from plugins.datasets.binarise import binarise
+from plugins.suite.errors import UserError
+
+SOURCE, TARGET = "source", "target"
+UNSCORED = "-"
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """Words of both sides, a tag for each target word, and the stratum (e.g. of its length) that the sentence is of."""
+
+    source: list[str]
+    target: list[str]
+    tags: list[str]
+    stratum: str
+
+
+def build(folder: Path, params: dict, draw, rules: dict[str, float]) -> dict:
+    """Writes text/, tags/, strata/ and bin/; returns the facts of the manifest.
+
+    `draw(generator) -> Sentence`; `rules` maps each rule to the accuracy (%) of guessing. Splits come from generators of their
+    own. UserError for a split without sentences.
+    """
+    sizes = {"train": params["sentences"], "valid": params["valid"], "test": params["test"]}
+    for name in ("text", "tags", "strata"):
+        (folder / name).mkdir()
+    for index, (split, size) in enumerate(sizes.items()):
+        if size < 1:
+            raise UserError(f"data: {split}={size}: must be at least 1 sentence")
+        generator = np.random.default_rng([params["seed"], index])
+        sentences = [draw(generator) for _ in range(size)]
+        _write(folder / "text" / f"{split}.{SOURCE}", (s.source for s in sentences))
+        _write(folder / "text" / f"{split}.{TARGET}", (s.target for s in sentences))
+        _write(folder / "tags" / split, (s.tags for s in sentences))
+        _write(folder / "strata" / split, ([s.stratum] for s in sentences))
+    types = binarise(folder / "text", folder / "bin", SOURCE, TARGET, list(sizes), joined=False)
+    return {
+        "task": "translation",
+        "source_lang": SOURCE,
+        "target_lang": TARGET,
+        "subword": None,
+        "tokenise": "none",
+        "rules": rules,
+        "counts": {**sizes, "types": types},
+        "skipped": {},
+    }
+
+
+def _write(path: Path, lines: Iterable[list[str]]) -> None:
+    path.write_text("".join(f"{' '.join(words)}\n" for words in lines), encoding="utf-8")
