@@ -30,6 +30,7 @@ from plugins.suite.typed import parse
 
 EXPERIMENTS = Path("experiments")
 DATASETS = Path(__file__).resolve().parents[1] / "datasets"
+RUN_SEED = "run"
 FACTOR = re.compile(r"x[0-9]+(\.[0-9]+)?", re.ASCII)
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 # The keys of a resolved run before its recipe's.
@@ -438,8 +439,30 @@ def _recipe_content(study: str, stem: str, chain: tuple[str, ...]) -> dict:
 
 
 def data_folder(data: dict) -> str:
-    """The folder of a recipe's data set below results/data/<scale>: its name, then its languages or seed, if any."""
-    return "_".join([data["name"], *(str(data[key]) for key in ("source", "target", "seed") if key in data)])
+    """The folder of a recipe's data set below results/data/<scale>: its name, then its languages, if any. One with a
+    seed has also the parameters that are not those of DEFAULTS, and last the seed.
+    """
+    words = [data["name"], *(str(data[key]) for key in ("source", "target") if key in data)]
+    if "seed" in data:
+        defaults = _dataset_defaults(data["name"]) or {}
+        others = sorted(key for key in data if key not in ("name", "source", "target", "seed", "workers"))
+        words += [_word(key, data[key]) for key in others if data[key] != defaults.get(key)]
+        words.append(str(data["seed"]))
+    return "_".join(words)
+
+
+def _word(key: str, value: Any) -> str:
+    """A parameter as a part of a folder's name: a text itself, else its key with the value."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return key if value else f"no_{key}"
+    return re.sub("[^a-z0-9]", "_", f"{key}{value}")
+
+
+def seeded(data: dict, seed: int) -> dict:
+    """The data of a run: `seed: run` in a recipe stands for the run's own seed, so that each run draws new data."""
+    return {**data, "seed": seed} if data.get("seed") == RUN_SEED else data
 
 
 def _check_data(data: dict, path: Path) -> None:
@@ -450,6 +473,8 @@ def _check_data(data: dict, path: Path) -> None:
         raise UserError(f"{path}: data.name: no data set '{data['name']}'{nearest(data['name'], known)}")
     for key, value in data.items():
         if key == "name":
+            continue
+        if key == "seed" and value == RUN_SEED and key in defaults:
             continue
         if key not in defaults:
             raise UserError(f"{path}: data.{key}: '{data['name']}' has no such parameter{nearest(key, defaults)}")
@@ -493,6 +518,7 @@ def _resolved(_root: Path, scale: str, study: str, ablation: str, arm_slug: str,
         raise UserError(f"{path}: no arm '{arm_slug}'{nearest(arm_slug, arms)}")
     spec = recipe(study, known[ablation].recipe_name, scale)
     spec["model"] = merge(spec.get("model", {}), arms[arm].set or {})
+    spec["data"] = seeded(spec["data"], seed)
     identity = {"scale": scale, "study": study, "ablation": ablation, "arm": arm, "seed": seed}
     start = _pretraining(known, ablation, arm, path)
     if start:

@@ -36,11 +36,13 @@ def dataset_sources(scale: str, folder: str, wanted: list[str]) -> list[str]:
 
 def _dataset(scale: str, folder: str, wanted: list[str]) -> dict:
     """What the recipes of one scale say of the data set of a folder; those that share it must agree."""
+    seed = folder.rpartition("_")[2]
     sharing = [
-        (path, recipe["data"])
+        (path, values)
         for study in wanted
         for path, recipe in catalog.recipes(study, scale).items()
-        if catalog.data_folder(recipe["data"]) == folder
+        for values in [catalog.seeded(recipe["data"], int(seed)) if seed.isdecimal() else recipe["data"]]
+        if catalog.data_folder(values) == folder
     ]
     if not sharing:
         raise UserError(
@@ -106,7 +108,8 @@ def dataset_generator(scale: str, folder: str, wanted: list[str]) -> str:
 
 def timed_data(study: str, recipe: str, scale: str) -> str:
     """The manifest of the data set of a recipe whose arms are timed."""
-    return f"results/data/{scale}/{catalog.data_folder(catalog.recipe(study, recipe, scale)['data'])}/manifest.json"
+    values = catalog.seeded(catalog.recipe(study, recipe, scale)["data"], seed=1)
+    return f"results/data/{scale}/{catalog.data_folder(values)}/manifest.json"
 
 
 def timed_sources(study: str, recipe: str, scale: str) -> list[str]:
