@@ -104,8 +104,8 @@ def _exchanges(model: dict, options: frozenset[str]) -> bool:
 
 
 def _schedule(train: dict) -> dict:
-    """The schedule. A cosine falls from `lr` to where its warm-up began, over `lr_period` updates; `linear` falls to 0 at
-    the last update, which fairseq calls a polynomial of power 1, whose warm-up begins at 0."""
+    """The schedule. A cosine falls from `lr` to where its warm-up began, over `lr_period` updates; `linear` falls to 0
+    at the last update, which fairseq calls a polynomial of power 1, whose warm-up begins at 0."""
     if train["lr_scheduler"] == "linear":
         return {"lr-scheduler": "polynomial_decay", "power": 1.0, "total-num-update": train["updates"]}
     plain = {"lr-scheduler": train["lr_scheduler"], "warmup-init-lr": train["warmup_init_lr"]}

@@ -91,7 +91,11 @@ def score_rules(model, batches: Iterable[Mapping], data: Path, split: str, rules
         "stratum": strata,
     }
     details = {
-        rule: {"accuracy": metrics.get(f"accuracy_{rule}"), "chance": chance, "words": int(total[:, places[rule]].sum())}
+        rule: {
+            "accuracy": metrics.get(f"accuracy_{rule}"),
+            "chance": chance,
+            "words": int(total[:, places[rule]].sum()),
+        }
         for rule, chance in rules.items()
     }
     return metrics, items, details

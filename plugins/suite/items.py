@@ -132,8 +132,13 @@ def _translation(frame) -> dict[str, float]:
         ref_len=lengths_and_counts[1],
         smooth_method="exp",
     )
-    by_rule = _accuracies(frame) if "rules" in frame.columns else {}
+    by_rule = _accuracies(frame) if has_rules(frame) else {}
     return {"bleu": bleu.score, "chrf": CHRF()._compute_score_from_stats(_sum(frame["chrf"])).score, **by_rule}
+
+
+def has_rules(frame) -> bool:
+    """Whether rules decide words of these sentences."""
+    return "rules" in frame.columns and bool(frame["rules"].notna().all())
 
 
 def _accuracies(frame) -> dict[str, float]:
@@ -156,9 +161,7 @@ def rule_metrics(counts: Mapping[tuple[str, str, bool], int]) -> dict[str, float
     for (rule, stratum, right), number in counts.items():
         for name in ("accuracy", f"accuracy_{rule}", f"accuracy_{rule}_{stratum}"):
             groups.setdefault(name, Counter())[right] += number
-    metrics = {
-        name: 100 * group[True] / group.total() for name, group in sorted(groups.items()) if group.total()
-    }
+    metrics = {name: 100 * group[True] / group.total() for name, group in sorted(groups.items()) if group.total()}
     weights = logit_weights(counts)
     if weights:
         metrics["logit_length_slope"] = sum(
