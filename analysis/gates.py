@@ -3,7 +3,9 @@
 fresh     the runs are what this checkout would make
 alike     arms that are subtracted share settings, data (one checksum a seed) and, over its seeds, an arm its sources
 trained   every run is above chance by its interval over items, and its loss below 0.9 of that of guessing
-ceiling   the best arm stays below 98 % of what is possible, the worst above what guessing gives
+ceiling   the best arm stays below 98 % of what is possible (the worst, where only the order is asked: a winner at the
+          top makes the difference no larger), the worst above what guessing gives (the best, in the words of one rule:
+          an arm without the means for it guesses)
 assay     the effect that a margin is a share of, or that is asked to be kept, is shown itself
 tie       there is a spread, and a margin of at least two items
 plateau   over the last fifth of the training the arms gain less than a tenth of the effect
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from analysis.evidence.scored import SHARES, Run, is_percent
+from analysis.evidence.scored import SHARES, Run, is_percent, is_rule
 from analysis.statistics import ASSAY_P, Estimate
 
 LOSS_SHARE = 0.9  # of the loss of guessing, that a trained run stays below
@@ -98,7 +100,11 @@ def _shown(value: object) -> str:
 
 
 def trained(runs: Sequence[Run]) -> Gate:
-    """Every run's primary metric is above chance by its interval over items, and its loss below that of guessing."""
+    """Every run is above chance by its interval over items, and its loss below that of guessing.
+
+    Judged by the primary metric; where rules decide words, by the accuracy of all of these: an arm may have no means
+    for one rule, and yet be trained.
+    """
     margins = [_above_chance(run) for run in runs]
     bad = [(run, problem) for run, (_, problem) in zip(runs, margins, strict=True) if problem]
     if bad:
@@ -113,16 +119,27 @@ def _above_chance(run: Run) -> tuple[float, str]:
     chance = run.details.get("chance") or {}
     if "metric" not in chance:
         return math.nan, "chance was not recorded"
-    scores = run.scores(run.primary)
+    metric = "accuracy" if "accuracy" in chance.get("metrics", {}) else run.primary
+    guessing = chance_of(run, metric)
+    scores = run.scores(metric)
     if scores is None:
         return math.nan, "no per-item scores"
-    value, low = run.value(run.primary), lower_bound(run.primary, run.value(run.primary), scores)
+    value, low = run.value(metric), lower_bound(metric, run.value(metric), scores)
     loss = next((x for x in (run.value("losses.valid"), run.value("losses.train")) if not math.isnan(x)), math.nan)
-    if not low > chance["metric"]:
-        return low - chance["metric"], f"{run.primary} {value:.1f}, chance {chance['metric']:.1f}"
+    if not low > guessing:
+        return low - guessing, f"{metric} {value:.1f}, chance {guessing:.1f}"
     if "loss" in chance and not loss < LOSS_SHARE * chance["loss"]:
-        return low - chance["metric"], f"loss {loss:.3f}, guessing {chance['loss']:.3f}"
-    return low - chance["metric"], ""
+        return low - guessing, f"loss {loss:.3f}, guessing {chance['loss']:.3f}"
+    return low - guessing, ""
+
+
+def chance_of(run: Run, metric: str) -> float:
+    """What guessing gives in a metric; 0 where it was not recorded. The accuracy of a rule in one stratum is guessed as
+    that of the rule."""
+    chance = run.details.get("chance") or {}
+    known = chance.get("metrics", {}) | {run.primary: chance.get("metric", 0.0)}
+    names = [name for name in known if metric == name or (is_rule(metric) and metric.startswith(f"{name}_"))]
+    return float(known[max(names, key=len)]) if names else 0.0
 
 
 def lower_bound(metric: str, value: float, scores: np.ndarray) -> float:
@@ -135,20 +152,19 @@ def lower_bound(metric: str, value: float, scores: np.ndarray) -> float:
     return value - Z * float(scores.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
 
 
-def ceiling(means: Mapping[str, float], metric: str, runs: Sequence[Run]) -> Gate:
-    """Means of the arms in the metric that is judged."""
+def ceiling(means: Mapping[str, float], metric: str, runs: Sequence[Run], ordered: bool = False) -> Gate:
+    """Means of the arms in the metric that is judged; `ordered`: only which arm is better is asked."""
     best, worst = max(means, key=means.get), min(means, key=means.get)
     shown = f"{means[worst]:.4g} to {means[best]:.4g}"
     if not is_percent(metric):
         return Gate("ceiling", True, f"{shown}, no bound")
-    floor = (
-        max((run.details.get("chance") or {}).get("metric", 0.0) for run in runs) if metric == runs[0].primary else 0.0
-    )
-    if means[best] >= CEILING:
-        return Gate("ceiling", False, shown, f"at the ceiling: {metric} of {best} is {means[best]:.1f} of 100")
-    if means[worst] <= floor:
+    floor = max(chance_of(run, metric) for run in runs)
+    top, bottom = worst if ordered else best, best if is_rule(metric) else worst
+    if means[top] >= CEILING:
+        return Gate("ceiling", False, shown, f"at the ceiling: {metric} of {top} is {means[top]:.1f} of 100")
+    if means[bottom] <= floor:
         return Gate(
-            "ceiling", False, shown, f"at the floor: {metric} of {worst} is {means[worst]:.1f}, guessing {floor:.1f}"
+            "ceiling", False, shown, f"at the floor: {metric} of {bottom} is {means[bottom]:.1f}, guessing {floor:.1f}"
         )
     return Gate("ceiling", True, shown)
 

@@ -21,16 +21,27 @@ from plugins.suite import files
 from plugins.suite.claims import Ablation
 from plugins.suite.errors import UserError
 from plugins.suite.files import one_line
+from plugins.suite.items import has_rules, logit_weights, odds
 
 PERCENT = ("bleu", "chrf", "top1", "top5", "miou", "box_ap", "box_ap50", "box_ap75", "class_accuracy", "accuracy")
 SHARES = ("top1", "top5")  # means of items that are right or wrong
 STATISTICS = "bleu"  # column of sentence statistics
+SLOPE = "logit_length_slope"
 ROUNDING = 1e-6
 
 
 def is_percent(metric: str) -> bool:
     """Whether a metric lies between 0 and 100."""
-    return metric in PERCENT or metric.startswith("accuracy_") or (metric.startswith("bleu_length_") and metric.rsplit("_", 1)[1].isdigit())
+    return (
+        metric in PERCENT
+        or is_rule(metric)
+        or (metric.startswith("bleu_length_") and metric.rsplit("_", 1)[1].isdigit())
+    )
+
+
+def is_rule(metric: str) -> bool:
+    """Whether a metric is the accuracy of the words that a rule decides (or any rule)."""
+    return metric == "accuracy" or metric.startswith("accuracy_")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +85,8 @@ class Run:
             return _by_part(self.items, metric.removeprefix("accuracy_"))
         if metric.startswith("bleu_length_") and STATISTICS in self.items:
             return _by_length(self.items, metric.removeprefix("bleu_length_"))
+        if has_rules(self.items):
+            return _by_rule(self.items, metric) if is_rule(metric) else _slope(self.items) if metric == SLOPE else None
         return None
 
     @property
@@ -109,6 +122,56 @@ def _by_length(items: pd.DataFrame, quarter: str) -> np.ndarray | None:
         )
         scores += sign * whole
         scores[inside] += sign * len(items) / count * (values - whole)
+    return scores
+
+
+def _by_rule(items: pd.DataFrame, metric: str) -> np.ndarray | None:
+    """Scores of all sentences whose mean is an accuracy: of all words, of a rule's, or of a rule's in a stratum.
+
+    Sentences have unlike numbers of such words, so that each scores what the ratio of sums changes by it (linearised).
+    """
+    right, total = _words(items)
+    strata = items["stratum"].to_numpy()
+    for column, rule in enumerate(items["rules"].iloc[0]):
+        for stratum in ("", *sorted(set(strata))):
+            if metric == "_".join(filter(None, ("accuracy", rule, stratum))):
+                inside = (strata == stratum) | (stratum == "")
+                return _ratio(right[:, column] * inside, total[:, column] * inside)
+    return _ratio(right.sum(1), total.sum(1)) if metric == "accuracy" else None
+
+
+def _words(items: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Right and all target words, sentences x rules."""
+    return np.stack(items["right"].to_numpy()).astype(float), np.stack(items["total"].to_numpy()).astype(float)
+
+
+def _ratio(right: np.ndarray, total: np.ndarray) -> np.ndarray | None:
+    if not total.sum():
+        return None
+    share = right.sum() / total.sum()
+    return 100 * (share + len(total) * (right - share * total) / total.sum())
+
+
+def _slope(items: pd.DataFrame) -> np.ndarray | None:
+    """Scores of all sentences whose mean is the slope of the logit of accuracy over lengths, linearised."""
+    right, total = _words(items)
+    rules, strata = list(items["rules"].iloc[0]), items["stratum"].to_numpy()
+    sums = {}
+    for column, rule in enumerate(rules):
+        for stratum in set(strata):
+            inside = strata == stratum
+            hits, words = right[inside, column].sum(), total[inside, column].sum()
+            sums[rule, stratum, True], sums[rule, stratum, False] = hits, words - hits
+    weights = logit_weights(sums)
+    if not weights:
+        return None
+    scores = np.zeros(len(items))
+    for (rule, stratum), weight in weights.items():
+        hits, misses = sums[rule, stratum, True], sums[rule, stratum, False]
+        column, inside = rules.index(rule), strata == stratum
+        gain = right[:, column] / (hits + 0.5) - (total[:, column] - right[:, column]) / (misses + 0.5)
+        change = hits / (hits + 0.5) - misses / (misses + 0.5)
+        scores += weight * (math.log(odds(hits, misses)) + len(items) * gain * inside - change)
     return scores
 
 

@@ -4,7 +4,11 @@ _base_ = ["mmseg::_base_/default_runtime.py"]
 collate = dict(type="convattn_stack")
 train_dataloader = dict(num_workers=0, sampler=None, collate_fn=collate, dataset=dict())
 test_dataloader = dict(
-    batch_size=200, num_workers=0, sampler=dict(type="DefaultSampler", shuffle=False), collate_fn=collate, dataset=dict()
+    batch_size=200,
+    num_workers=0,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    collate_fn=collate,
+    dataset=dict(),
 )
 test_evaluator = dict()
 test_cfg = dict(type="TestLoop")

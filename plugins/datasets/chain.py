@@ -1,13 +1,15 @@
 """Probe *chain*: each target word says which source word to read next.
 
-Mechanism: query and key content together (E1) in encoder-decoder attention. A source sentence is a start word, which names a key,
-and pair words (key, next key), each after a filler word. The target is the chain of keys: the first, then its next, and so on. A key
-stands in one chain once. With `order: permuted` the pairs stand in random order, so that only the last target word tells which pair
-comes next; with `order: monotone` (the control) they stand in the order of the chain, and counting does.
+Mechanism: query and key content together (E1) in encoder-decoder attention. A source sentence is a start word, which
+names a key, and pair words (key, next key), each after a filler word. The target is the chain of keys: the first, then
+its next, and so on. A key stands in one chain once. With `order: permuted` the pairs stand in random order, so that
+only the last target word tells which pair comes next; with `order: monotone` (the control) they stand in the order of
+the chain, and counting does.
 
-Without content a decoder knows which keys the sentence holds and which it has said; it must guess among the rest: with n pairs, 1 of n
-at first, then 1 of n - 1, down to the last, which it knows: (1 + 1/2 + .. + 1/n) / n on average, 50 % for 3 pairs, 27 % for 11. The
-rule is `next`; `first` is read off the start word.
+Without content a decoder knows which keys the sentence holds and which it has said; it must guess among the rest: with
+n pairs, 1 of n at first, then 1 of n - 1, down to the last, which it knows: (1 + 1/2 + .. + 1/n) / n on average, 61 %
+for 3 pairs, 27 % for 11, 36 % over all words with 12 keys. An encoder that attends by content may sort some of the
+pairs for it. The rule is `next`; `first` is read off the start word.
 """
 
 from functools import partial
@@ -19,14 +21,15 @@ from plugins.datasets import language
 from plugins.datasets.prepare import Source
 from plugins.suite.errors import UserError
 
-DEFAULTS = {"seed": 1, "sentences": 12000, "valid": 300, "test": 1000, "order": "permuted", "keys": 12}
+DEFAULTS = {"seed": 1, "sentences": 6000, "valid": 300, "test": 1000, "order": "permuted", "keys": 12}
+ORDERS = ("permuted", "monotone")
 SHORTEST = 3
 FILLERS = 20
 
 
 def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes the folder; returns the facts of its manifest."""
-    if params["order"] not in ("permuted", "monotone"):
+    if params["order"] not in ORDERS:
         raise UserError(f"data set chain: order={params['order']!r}: must be permuted or monotone")
     if not SHORTEST < params["keys"] <= 100:
         raise UserError(f"data set chain: keys={params['keys']}: must lie between {SHORTEST + 1} and 100")

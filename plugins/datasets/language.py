@@ -1,8 +1,8 @@
-"""What the translation probes share: sentences with a rule for each target token, written as text, binarised, and tagged.
+"""What the translation probes share: sentences with a rule for each target word, as text, binarised, and tagged.
 
-`tags/<split>` has a line for each sentence: for every target word the name of the rule that decides it, `-` for words that are
-not scored. Scores are teacher-forced: how often the word that a rule decides is the likeliest, given the true words before it. So a
-rule is judged by itself, whatever else of the sentence is right.
+`tags/<split>` has a line for each sentence: for every target word the name of the rule that decides it, `-` for words
+that are not scored. Scores are teacher-forced: how often the word that a rule decides is the likeliest, given the true
+words before it. So a rule is judged by itself, whatever else of the sentence is right.
 """
 
 from collections.abc import Iterable
@@ -31,15 +31,18 @@ class Sentence:
 def build(folder: Path, params: dict, draw, rules: dict[str, float]) -> dict:
     """Writes text/, tags/, strata/ and bin/; returns the facts of the manifest.
 
-    `draw(generator) -> Sentence`; `rules` maps each rule to the accuracy (%) of guessing. Splits come from generators of their
-    own. UserError for a split without sentences.
+    `draw(generator) -> Sentence`; `rules` maps each rule to the accuracy (%) of guessing. Splits come from generators
+    of their own. UserError for a split without sentences, and for a negative seed.
     """
+    if params["seed"] < 0:
+        raise UserError(f"data: seed={params['seed']}: must be 0 or more")
+    for key in ("sentences", "valid", "test"):
+        if params[key] < 1:
+            raise UserError(f"data: {key}={params[key]}: must be at least 1")
     sizes = {"train": params["sentences"], "valid": params["valid"], "test": params["test"]}
     for name in ("text", "tags", "strata"):
         (folder / name).mkdir()
     for index, (split, size) in enumerate(sizes.items()):
-        if size < 1:
-            raise UserError(f"data: {split}={size}: must be at least 1 sentence")
         generator = np.random.default_rng([params["seed"], index])
         sentences = [draw(generator) for _ in range(size)]
         _write(folder / "text" / f"{split}.{SOURCE}", (s.source for s in sentences))

@@ -1,18 +1,20 @@
 """Probe *rules*: units of words whose translations hang on what stands at a set distance, anywhere, or nowhere else.
 
-Mechanism: which reach a layer has. A source sentence is a scene word and 1 to `units` units of four adjectives and a noun; a noun
-has a type that says by which rule it is translated. The target is the scene, then for each unit its mark and its noun's translation:
+Mechanism: which reach a layer has. A source sentence is a scene word and 1 to `units` units of four adjectives and a
+noun; a noun has a type that says by which rule it is translated. The target is the scene, then for each unit its mark
+and its noun's translation:
 
     lexical     by the noun alone
     n1, n3, n7  by the adjective 1, 3 or 7 words before the noun (n7: of the unit before)
     sense       by the noun and the scene word, at the start of the sentence
-    match       by the definer (code, value) anywhere in the sentence that has the noun's code (`match: true`, which takes
-                the place of n7: definers stand between units)
+    match       by the definer (code, value) anywhere in the sentence that has the noun's code (`match: true`, which
+                takes the place of n7: definers stand between units)
 
-Nouns name the rule, adjectives are drawn for each place by itself: which of the four is asked for only the offset tells, and the answer
-to n1, n3, n7 and match is one of eight: 12.5 % by guessing. `sense` has two answers a noun: 50 % without the scene.
-Difficulty a token does not depend on the length of the sentence; strata are quarters of the range of units, of equal size.
-Controls: `lexical`, which needs nothing, and n1, which the smallest kernel sees.
+Nouns name the rule, adjectives are drawn for each place by itself: which of the four is asked for only the offset
+tells, and the answer to n1, n3, n7 and match is one of eight: 12.5 % by guessing. An arm that knows which adjectives
+stand in a unit, but not their order, guesses among four. `sense` has two answers a noun: 50 % without the scene.
+Difficulty a word does not depend on the length of the sentence; strata are quarters of the range of units, of equal
+size. Controls: `lexical`, which needs nothing, and n1, which the smallest kernel sees.
 """
 
 from functools import partial
@@ -24,11 +26,12 @@ from plugins.datasets import language
 from plugins.datasets.prepare import Source
 from plugins.suite.errors import UserError
 
-DEFAULTS = {"seed": 1, "sentences": 12000, "valid": 300, "test": 1000, "units": 12, "match": False}
+DEFAULTS = {"seed": 1, "sentences": 6000, "valid": 300, "test": 1000, "units": 12, "match": False}
 ADJECTIVES, NOUNS, SCENES, CODES, VALUES = 8, 8, 2, 6, 8
 DISTANCES = {"n1": 1, "n3": 3, "n7": 7}
 RULES = ("lexical", *DISTANCES, "sense")
-GUESS = {"lexical": 100 / NOUNS, "n1": 12.5, "n3": 12.5, "n7": 12.5, "sense": 50.0, "match": 100 / VALUES}
+GUESS = {"lexical": 100 / NOUNS, "sense": 100 / SCENES, "match": 100 / VALUES}
+GUESS |= dict.fromkeys(DISTANCES, 100 / ADJECTIVES)
 STRATA = 4
 
 

@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from plugins.fairseq_ext import checkpoints, curves
 from plugins.fairseq_ext.details import dispersion, gate_weights
 from plugins.fairseq_ext.options import configuration, training_options, user_dir
-from plugins.fairseq_ext.scoring import score
+from plugins.fairseq_ext.scoring import chance_by_metric, score, score_rules
 from plugins.suite import files
 from plugins.suite.data import MANIFEST, read_manifest
 from plugins.suite.errors import UserError
@@ -143,6 +143,12 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
         # Of a model that gives every type the same probability.
         "chance": {"loss": math.log(len(task.target_dictionary)), "metric": 0},
     }
+    if manifest.get("rules"):
+        by_rule, columns, details["rules"] = score_rules(
+            model, _batches(task, options, model), data, options["split"], manifest["rules"]
+        )
+        metrics, items = metrics | by_rule, items | columns
+        details["chance"]["metrics"] = chance_by_metric(details["rules"])
     if not spec["train"]["keep_checkpoints"]:
         checkpoints.remove(folder)
     return {

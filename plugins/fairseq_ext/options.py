@@ -43,9 +43,7 @@ def training_options(spec: dict, languages: dict, data: Path, run_dir: Path) -> 
         "weight-decay": train["weight_decay"],
         "clip-norm": train["clip_norm"],
         "lr": train["lr"],
-        "lr-scheduler": train["lr_scheduler"],
         "warmup-updates": train["warmup"],
-        "warmup-init-lr": train["warmup_init_lr"],
         **_schedule(train),
         "max-tokens": train["max_tokens"],
         "update-freq": train["update_freq"],
@@ -106,10 +104,14 @@ def _exchanges(model: dict, options: frozenset[str]) -> bool:
 
 
 def _schedule(train: dict) -> dict:
-    """What the cosine schedule needs more: it falls from `lr` to where its warm-up began, over `lr_period` updates."""
+    """The schedule. A cosine falls from `lr` to where its warm-up began, over `lr_period` updates; `linear` falls to 0
+    at the last update, which fairseq calls a polynomial of power 1, whose warm-up begins at 0."""
+    if train["lr_scheduler"] == "linear":
+        return {"lr-scheduler": "polynomial_decay", "power": 1.0, "total-num-update": train["updates"]}
+    plain = {"lr-scheduler": train["lr_scheduler"], "warmup-init-lr": train["warmup_init_lr"]}
     if train["lr_scheduler"] != "cosine":
-        return {}
-    return {"lr-period-updates": train["lr_period"], "min-lr": train["warmup_init_lr"]}
+        return plain
+    return plain | {"lr-period-updates": train["lr_period"], "min-lr": train["warmup_init_lr"]}
 
 
 def _model(model: dict, train: dict) -> dict:

@@ -30,6 +30,7 @@ from plugins.suite.typed import parse
 
 EXPERIMENTS = Path("experiments")
 DATASETS = Path(__file__).resolve().parents[1] / "datasets"
+RUN_SEED = "run"
 FACTOR = re.compile(r"x[0-9]+(\.[0-9]+)?", re.ASCII)
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 # The keys of a resolved run before its recipe's.
@@ -435,9 +436,6 @@ def _recipe_content(study: str, stem: str, chain: tuple[str, ...]) -> dict:
     if "data" in content:
         del base["data"]
     return merge(base, {key: value for key, value in content.items() if key != "like"})
-
-
-RUN_SEED = "run"
 
 
 def data_folder(data: dict) -> str:

@@ -5,7 +5,8 @@ One row an item of the scored split, in the order of the split. Columns of every
 metrics are computed from:
 
 translation     source_words: int; bleu: hypothesis and reference length, matches and totals of 1- to 4-grams
-                (10 ints); chrf: hypothesis, reference and matching n-grams of each order (18 ints), by sacrebleu
+                (10 ints); chrf: hypothesis, reference and matching n-grams of each order (18 ints), by sacrebleu;
+                where rules decide target words, also rules: their names; right, total: words by rule; stratum
 classification  label, predicted: int; top5: bool
 segmentation    intersect, union: pixels by class (lists of ints), ignored pixels left out
 probe           part: names (all, parts of the label, strata); right, total: labelled tokens, by part (lists of ints)
@@ -16,6 +17,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -33,6 +36,7 @@ COLUMNS = {
 }
 # By how much, in percent, metrics and what the items say may differ: frameworks round to two digits.
 TOLERANCE = 0.01
+RULE_COLUMNS = ("rules", "right", "total", "stratum")
 # COCO's numbers of detections an image that are looked at, as mmdetection sets them.
 MOST_DETECTIONS = [100, 300, 1000]
 
@@ -44,6 +48,7 @@ def _types() -> dict:
     return {
         "item": pa.int32(), "score": pa.float64(),
         "source_words": pa.int32(), "bleu": numbers, "chrf": numbers,
+        "rules": pa.list_(pa.string()), "right": numbers, "total": numbers, "stratum": pa.string(),
         "label": pa.int32(), "predicted": pa.int32(), "top5": pa.bool_(),
         "intersect": numbers, "union": numbers,
         "boxes": pa.list_(pa.list_(pa.float64())), "scores": pa.list_(pa.float64()), "labels": pa.list_(pa.int32()),
@@ -133,7 +138,64 @@ def _translation(frame) -> dict[str, float]:
         ref_len=lengths_and_counts[1],
         smooth_method="exp",
     )
-    return {"bleu": bleu.score, "chrf": CHRF()._compute_score_from_stats(_sum(frame["chrf"])).score}
+    by_rule = _accuracies(frame) if has_rules(frame) else {}
+    return {"bleu": bleu.score, "chrf": CHRF()._compute_score_from_stats(_sum(frame["chrf"])).score, **by_rule}
+
+
+def has_rules(frame) -> bool:
+    """Whether rules decide words of these sentences."""
+    return "rules" in frame.columns and bool(frame["rules"].notna().all())
+
+
+def _accuracies(frame) -> dict[str, float]:
+    """What `rule_metrics` makes of the counts of all sentences."""
+    counts: Counter[tuple[str, str, bool]] = Counter()
+    for rules, right, total, stratum in zip(*(frame[key] for key in RULE_COLUMNS), strict=True):
+        for rule, hits, words in zip(rules, right, total, strict=True):
+            counts[rule, stratum, True] += int(hits)
+            counts[rule, stratum, False] += int(words - hits)
+    return rule_metrics(counts)
+
+
+def rule_metrics(counts: Mapping[tuple[str, str, bool], int]) -> dict[str, float]:
+    """Accuracies in percent from the number of target words by (rule, stratum, whether they were right).
+
+    `accuracy` over all words, `accuracy_<rule>`, `accuracy_<rule>_<stratum>`; those without words are left out. Where
+    the strata are lengths, `logit_length_slope`: see `logit_slope`.
+    """
+    groups: dict[str, Counter] = {}
+    for (rule, stratum, right), number in counts.items():
+        for name in ("accuracy", f"accuracy_{rule}", f"accuracy_{rule}_{stratum}"):
+            groups.setdefault(name, Counter())[right] += number
+    metrics = {name: 100 * group[True] / group.total() for name, group in sorted(groups.items()) if group.total()}
+    weights = logit_weights(counts)
+    if weights:
+        metrics["logit_length_slope"] = sum(
+            weight * math.log(odds(counts[rule, stratum, True], counts[rule, stratum, False]))
+            for (rule, stratum), weight in weights.items()
+        )
+    return metrics
+
+
+def odds(right: int, wrong: int) -> float:
+    """Right to wrong, half a word added to both, so that none is infinite (Haldane, Anscombe)."""
+    return (right + 0.5) / (wrong + 0.5)
+
+
+def logit_weights(counts: Mapping[tuple[str, str, bool], int]) -> dict[tuple[str, str], float]:
+    """What each (rule, stratum) weighs in the slope of the logit of accuracy over the strata of length, by least
+    squares, averaged over the rules that have words in every stratum: their words are equally hard at every length.
+
+    {} unless there are at least three strata length1, length2, .. and nothing else.
+    """
+    strata = sorted({stratum for _, stratum, _ in counts}, key=lambda name: (len(name), name))
+    if len(strata) < 3 or strata != [f"length{number + 1}" for number in range(len(strata))]:
+        return {}
+    rules = sorted({rule for rule, _, _ in counts})
+    rules = [r for r in rules if all(counts.get((r, s, True), 0) + counts.get((r, s, False), 0) for s in strata)]
+    places = [number - (len(strata) - 1) / 2 for number in range(len(strata))]
+    scale = sum(place**2 for place in places) * len(rules)
+    return {(rule, stratum): place / scale for rule in rules for stratum, place in zip(strata, places, strict=True)}
 
 
 def _classification(frame) -> dict[str, float]:

@@ -61,7 +61,9 @@ class Configuration(Strict):
     data_root: Text | None = described("the folder of the public data sets, or null")
     fetch: bool = described("whether to download into data_root the originals that it lacks", False)
     device: Literal["auto", "cpu", "cuda"] = described("where to train; auto takes a GPU where there is one")
-    tests: list[dict[str, Any]] = absent("of a registered plan (experiments/plans/): the parts that its runs will judge")
+    tests: list[dict[str, Any]] = absent(
+        "of a registered plan (experiments/plans/): the parts that its runs will judge"
+    )
     spread: Literal["own", "pooled"] = absent("of a registered plan: whose spread judges; each arm's own without it")
 
 
@@ -170,7 +172,9 @@ class FairseqTrain(Strict):
         "a checkpoint and a validation every so many, a divisor of updates", unit="updates", ge=1
     )
     update_freq: int = described("batches that make one update", 1, ge=1)
-    lr_scheduler: Literal["inverse_sqrt", "cosine"] = described("schedule after the warm-up", "inverse_sqrt")
+    lr_scheduler: Literal["inverse_sqrt", "cosine", "linear"] = described(
+        "schedule after the warm-up; linear falls to 0 at the last update", "inverse_sqrt"
+    )
     lr_period: Annotated[int, Field(ge=1)] | None = described(
         "length of the cosine, with lr_scheduler: cosine", None, "updates"
     )
@@ -198,6 +202,8 @@ class FairseqTrain(Strict):
             raise fault("save_every", f"{self.save_every} must divide updates {self.updates}; change one of them")
         if (self.lr_scheduler == "cosine") != (self.lr_period is not None):
             raise fault("lr_period", "is the length of a cosine: give it with lr_scheduler: cosine, and only then")
+        if self.lr_scheduler == "linear" and self.warmup >= self.updates:
+            raise fault("warmup", f"{self.warmup} must be less than updates {self.updates}")
         return self
 
 
@@ -353,7 +359,6 @@ def recipe_type(content: Mapping) -> type[Recipe] | None:
 def task_of_recipe(content: Mapping) -> str:
     """The task of a checked recipe."""
     return content.get("task") or ENGINE_TASKS[content["engine"]][0]
-
 
 
 class Identity(Strict):

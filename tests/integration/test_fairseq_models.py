@@ -242,7 +242,7 @@ def test_every_recipe_is_a_command_that_fairseq_takes(study, scale, ablation, ar
     assert cfg.distributed_training.distributed_world_size == gpus
     assert cfg.optimization.update_freq == [train["update_freq"]] and cfg.optimization.lr == [train["lr"]]
     assert cfg.optimization.clip_norm == train["clip_norm"]
-    assert cfg.lr_scheduler._name == train["lr_scheduler"]
+    assert cfg.lr_scheduler._name == {"linear": "polynomial_decay"}.get(train["lr_scheduler"], train["lr_scheduler"])
     assert not cfg.task.left_pad_source
 
 
@@ -255,6 +255,16 @@ def test_the_cosine_falls_to_where_its_warm_up_began():
     rates = [scheduler.step_update(update) for update in (0, 10000, 20000, 29999)]
     assert rates == pytest.approx([1e-7, 1e-3, (1e-3 + 1e-7) / 2, 1e-7], rel=1e-3)
     assert spec["train"]["lr_period"] + spec["train"]["warmup"] == spec["train"]["updates"]
+
+
+def test_the_linear_schedule_falls_to_nothing_at_the_last_update():
+    spec = resolve("mini", "muse", "probe_rules", "muse", 1)
+    cfg = configuration(training_options(spec, LANGUAGES, ROOT, ROOT))
+    model = torch.nn.Linear(1, 1)
+    scheduler = build_lr_scheduler(cfg.lr_scheduler, build_optimizer(cfg.optimizer, model.parameters()))
+    lr, warmup, updates = (spec["train"][key] for key in ("lr", "warmup", "updates"))
+    points = (1, warmup, (warmup + updates) // 2, updates)
+    assert [scheduler.step_update(point) for point in points] == pytest.approx([lr / warmup, lr, lr / 2, 0])
 
 
 def test_costs_are_of_one_sentence_whatever_the_batch():

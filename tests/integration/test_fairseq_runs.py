@@ -24,7 +24,7 @@ from plugins.datasets.prepare import prepare
 from plugins.fairseq_ext import checkpoints
 from plugins.fairseq_ext import engine as fairseq_engine
 from plugins.fairseq_ext.options import training_options
-from plugins.suite import files
+from plugins.suite import files, items
 from plugins.suite.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -423,3 +423,17 @@ def test_plain_fairseq_commands_take_the_models(data, tmp_path):
     done = subprocess.run(generate, **common, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(re.findall(r"^H-\d+\t", done.stdout, re.MULTILINE)) == 20
+
+
+def test_a_probe_is_scored_by_rule_and_its_items_give_the_same(tmp_path):
+    prepare("rules", tmp_path / "data", {"sentences": 300, "valid": 20, "test": 30, "units": 4, "match": True})
+    (tmp_path / "run").mkdir()
+    fairseq_engine.train(SPEC, tmp_path / "data", tmp_path / "run")
+    evaluated = fairseq_engine.evaluate(SPEC, tmp_path / "data", tmp_path / "run")
+    items.write(tmp_path / "items.parquet", evaluated["items"])
+    again = items.scores("translation", items.read(tmp_path / "items.parquet"))
+    assert again == pytest.approx(evaluated["metrics"]) and {"accuracy_match", "logit_length_slope"} < again.keys()
+    words = {rule: row["words"] for rule, row in evaluated["details"]["rules"].items()}
+    tags = (tmp_path / "data" / "tags" / "test").read_text().split()
+    assert words == {rule: tags.count(rule) for rule in ("lexical", "n1", "n3", "sense", "match")}
+    assert evaluated["primary"] == "bleu" and evaluated["details"]["chance"]["metrics"]["accuracy_n1"] == 12.5

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from analysis import ledger, reference
 from analysis.evidence import exact, printed, timing
+from analysis.evidence.scored import Run
 from benchmarks import identities
-from plugins.suite import claims
+from plugins.suite import claims, items
 from plugins.suite.claims import Part
 from plugins.suite.errors import UserError
 
@@ -263,3 +267,48 @@ def test_a_record_that_cannot_be_is_refused(tmp_path, changes):
 def test_committed_timings_are_read():
     assert isinstance(timing.load(), list)
     assert set(ledger.counts(ledger.build(ledger.Sources(), study="muse")).index) >= {"exact", "timing"}
+
+
+# --- words by rule ----------------------------------------------------------------------------------------------------
+def ruled(seed: int = 0, sentences: int = 200) -> Run:
+    """A run whose sentences have words of two rules at three lengths, unlike many each."""
+    draw = np.random.default_rng(seed)
+    strata = draw.integers(1, 4, sentences)
+    total = draw.integers(0, 6, (sentences, 2))
+    right = draw.binomial(total, np.stack([0.95 - 0.1 * strata, np.full(sentences, 0.4)], axis=1))
+    columns = {
+        "score": draw.normal(50, 10, sentences),
+        "rules": [["near", "far"]] * sentences,
+        "right": right.tolist(),
+        "total": total.tolist(),
+        "stratum": [f"length{number}" for number in strata],
+    }
+    return Run("probe/a", 1, {"primary": "bleu"}, {}, pd.DataFrame(columns))
+
+
+def metrics_of(frame: pd.DataFrame) -> dict[str, float]:
+    counts = Counter()
+    for _, row in frame.iterrows():
+        for rule, hits, words in zip(row["rules"], row["right"], row["total"], strict=True):
+            counts[rule, row["stratum"], True] += hits
+            counts[rule, row["stratum"], False] += words - hits
+    return items.rule_metrics(counts)
+
+
+@pytest.mark.parametrize(
+    "metric", ["accuracy", "accuracy_near", "accuracy_far_length2", "accuracy_near_length3", "logit_length_slope"]
+)
+def test_the_scores_of_sentences_have_the_metric_of_a_rule_as_mean_and_its_jackknife_as_spread(metric):
+    run = ruled()
+    scores, frame = run.scores(metric), run.items
+    whole, n = metrics_of(frame)[metric], len(frame)
+    assert scores.mean() == pytest.approx(whole)
+    jackknife = np.array([n * whole - (n - 1) * metrics_of(frame.drop(index=i))[metric] for i in range(0, n, 4)])
+    assert np.corrcoef(scores[::4], jackknife)[0, 1] > 0.999
+    assert scores[::4].std() == pytest.approx(jackknife.std(), rel=0.05)
+
+
+def test_a_rule_that_the_sentences_do_not_have_has_no_scores():
+    assert ruled().scores("accuracy_match") is None and ruled().scores("logit_length") is None
+    plain = Run("l/a", 1, {"primary": "bleu"}, {}, ruled().items.assign(rules=None))  # published beside runs of a probe
+    assert plain.scores("accuracy") is None and plain.scores("accuracy_near") is None

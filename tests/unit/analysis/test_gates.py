@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis import gates
@@ -146,3 +147,52 @@ def test_the_first_failed_gate_is_the_reason():
     ]
     assert gates.failed(several) == "arm did not train"
     assert gates.text(several) == "fresh=pass(5 runs); trained=fail(x); tie=fail(y)"
+
+
+# --- words by rule ----------------------------------------------------------------------------------------------------
+CHANCE = {"loss": 4.0, "metric": 0, "metrics": {"accuracy": 30.0, "accuracy_n1": 12.5}}
+
+
+def probe(accuracy: float, n1: float, loss: float = 1.0, sentences: int = 400) -> Run:
+    """A run with one word of n1 and one of another rule a sentence."""
+    near = np.arange(sentences) < sentences * n1 / 100
+    other = np.arange(sentences) < sentences * (2 * accuracy - n1) / 100
+    frame = pd.DataFrame(
+        {
+            "score": np.zeros(sentences),
+            "rules": [["n1", "lexical"]] * sentences,
+            "right": np.stack([near, other], axis=1).astype(int).tolist(),
+            "total": [[1, 1]] * sentences,
+            "stratum": ["length1"] * sentences,
+        }
+    )
+    values = {"bleu": 1.0, "accuracy": accuracy, "accuracy_n1": n1}
+    row = {"primary": "bleu", "losses.valid": loss, **{f"metrics.{name}": value for name, value in values.items()}}
+    return Run("probe/a", 1, row, {"chance": CHANCE}, frame)
+
+
+def test_a_probe_is_trained_where_its_words_of_all_rules_are_above_guessing():
+    """An arm that has no means for n1 guesses there; that is what the probe shows, and not a failed training."""
+    assert gates.trained([probe(accuracy=55, n1=12)]).passed
+    assert "accuracy 31.0, chance 30.0" in gates.trained([probe(accuracy=31, n1=12)]).reason
+    assert "loss 3.700, guessing 4.000" in gates.trained([probe(accuracy=55, n1=12, loss=3.7)]).reason
+
+
+def test_chance_is_that_of_the_metric_s_rule():
+    run = probe(55, 12)
+    guesses = {name: gates.chance_of(run, name) for name in ("accuracy", "accuracy_n1", "accuracy_n1_length2", "bleu")}
+    assert guesses == {"accuracy": 30, "accuracy_n1": 12.5, "accuracy_n1_length2": 12.5, "bleu": 0}
+
+
+@pytest.mark.parametrize(
+    ("means", "ordered", "passed"),
+    [
+        ({"a": 99.5, "b": 13.0}, True, True),  # a solves the rule, b guesses: the order is plain
+        ({"a": 99.5, "b": 98.5}, True, False),
+        ({"a": 99.5, "b": 13.0}, False, False),  # an equality could hide behind the ceiling
+        ({"a": 12.0, "b": 11.0}, True, False),  # neither has learnt it
+        ({"a": 60.0, "b": 11.0}, False, True),
+    ],
+)
+def test_ceiling_and_floor_in_the_words_of_one_rule(means, ordered, passed):
+    assert gates.ceiling(means, "accuracy_n1", [probe(55, 12)], ordered).passed is passed

@@ -56,6 +56,44 @@ def test_scores_of_a_translation_are_those_of_its_text(tmp_path):
     assert items.scores("translation", frame) == pytest.approx(wanted, abs=1e-9)
 
 
+def by_rule():
+    """Two rules over three lengths: near and far."""
+    return {
+        "rules": [["near", "far"]] * 4,
+        "right": [[3, 0], [2, 1], [1, 1], [4, 0]],
+        "total": [[4, 0], [4, 2], [4, 2], [4, 1]],
+        "stratum": ["length1", "length2", "length3", "length1"],
+    }
+
+
+def test_accuracies_by_rule_follow_from_the_counts_of_the_sentences(tmp_path):
+    columns, wanted = translation()
+    items.write(tmp_path / "i.parquet", columns | by_rule())
+    scores = items.scores("translation", items.read(tmp_path / "i.parquet"))
+    # Near 7 of 8, 2 of 4, 1 of 4; far 0 of 1, 1 of 2, 1 of 2; least squares over -1, 0, 1, then the mean of the two.
+    slope = (np.log(1.5 / 3.5) - np.log(7.5 / 1.5)) / 4 + (np.log(1.5 / 1.5) - np.log(0.5 / 1.5)) / 4
+    wanted |= {"accuracy": 100 * 12 / 21, "accuracy_near": 62.5, "accuracy_far": 40.0, "logit_length_slope": slope}
+    wanted |= {"accuracy_near_length1": 87.5, "accuracy_near_length2": 50.0, "accuracy_near_length3": 25.0}
+    wanted |= {"accuracy_far_length1": 0.0, "accuracy_far_length2": 50.0, "accuracy_far_length3": 50.0}
+    assert scores == pytest.approx(wanted)
+
+
+def test_a_metric_of_a_rule_that_the_items_do_not_give_is_told(tmp_path):
+    columns, wanted = translation()
+    items.write(tmp_path / "i.parquet", columns | by_rule())
+    frame = items.read(tmp_path / "i.parquet")
+    scores = items.scores("translation", frame)
+    assert items.disagreement("translation", scores, frame) == ""
+    changed = scores | {"accuracy_far": scores["accuracy_far"] + 1}
+    assert "metrics.accuracy_far is 41.0000, the items say 40.0000" in items.disagreement("translation", changed, frame)
+
+
+@pytest.mark.parametrize("strata", [["short", "long", "longer"], ["length1", "length2", "length1"], ["length1"] * 3])
+def test_there_is_no_slope_without_three_lengths(strata):
+    counts = {("near", stratum, right): 5 for stratum in strata for right in (True, False)}
+    assert "logit_length_slope" not in items.rule_metrics(counts)
+
+
 def test_scores_of_a_segmentation_leave_out_classes_that_do_not_occur(tmp_path):
     columns, wanted = segmentation()
     items.write(tmp_path / "i.parquet", columns)

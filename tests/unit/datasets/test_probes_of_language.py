@@ -1,0 +1,199 @@
+"""The translation probes: each tagged word follows from its rule, and from nothing else."""
+
+import re
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+
+from plugins.datasets import chain, language, rules
+from plugins.datasets.prepare import prepare
+from plugins.suite.errors import UserError
+
+SIZES = {"sentences": 300, "valid": 20, "test": 400}
+UNIT = 5
+
+
+def drawn(name: str, folder, split: str = "test", **params) -> list[language.Sentence]:
+    """The sentences of a split, read from the files."""
+    prepare(name, folder, SIZES | params)
+    files = (f"text/{split}.source", f"text/{split}.target", f"tags/{split}", f"strata/{split}")
+    lines = [(folder / file).read_text().splitlines() for file in files]
+    assert len({len(content) for content in lines}) == 1
+    return [language.Sentence(s.split(), t.split(), tags.split(), x) for s, t, tags, x in zip(*lines, strict=True)]
+
+
+def nouns(sentence: language.Sentence) -> list[int]:
+    """Places of the nouns in the source, in order."""
+    return [i for i, word in enumerate(sentence.source) if not word.startswith(("scene", "adjective", "definer"))]
+
+
+def number(word: str) -> str:
+    return re.sub("[^0-9]", "", word.partition(":")[0])
+
+
+def by_hand(sentence: language.Sentence, place: int) -> str:
+    """The translation of the noun at a place, read off the source alone."""
+    noun, source = sentence.source[place], sentence.source
+    rule, kind = re.fullmatch(r"(lexical|n1|n3|n7|sense|match)(\d+)", noun).groups()
+    if rule == "lexical":
+        return f"thing{kind}"
+    if rule == "sense":
+        return f"sense{kind}:{number(source[0])}"
+    if rule == "match":
+        (value,) = {word.partition(":")[2] for word in source if word.startswith(f"definer{kind}:")}
+        return f"value{value}"
+    return f"quality{number(source[place - int(rule[1:])])}"
+
+
+@pytest.mark.parametrize("params", [{"units": 12}, {"units": 4, "match": True}])
+def test_each_tagged_word_follows_from_the_source_by_its_rule(tmp_path, params):
+    sentences = drawn("rules", tmp_path / "data", **params)
+    seen = Counter()
+    for sentence in sentences:
+        assert len(sentence.target) == len(sentence.tags) == 1 + 2 * len(nouns(sentence))
+        scored = [(word, tag) for word, tag in zip(sentence.target, sentence.tags, strict=True) if tag != "-"]
+        for (word, tag), place in zip(scored, nouns(sentence), strict=True):
+            assert word == by_hand(sentence, place) and sentence.source[place].startswith(tag)
+            seen[tag] += 1
+    assert set(seen) == {"lexical", "n1", "n3", "sense", "match" if "match" in params else "n7"}
+    assert min(seen.values()) > sum(seen.values()) / 10
+
+
+def test_adjectives_alone_stand_before_a_noun_so_that_each_distance_reads_one(tmp_path):
+    for sentence in drawn("rules", tmp_path / "data", units=4, match=True):
+        for place in nouns(sentence):
+            assert all(word.startswith("adjective") for word in sentence.source[place - 4 : place])
+
+
+@pytest.mark.parametrize(("name", "params", "strata"), [("rules", {"units": 12}, 4), ("rules", {"units": 4}, 4)])
+def test_strata_are_equally_frequent_and_ordered_by_length(tmp_path, name, params, strata):
+    sentences = drawn(name, tmp_path / "data", **params)
+    counts = Counter(sentence.stratum for sentence in sentences)
+    expected = len(sentences) / strata
+    assert sorted(counts) == [f"length{n + 1}" for n in range(strata)]
+    assert all(abs(count - expected) < 4 * np.sqrt(expected) for count in counts.values())
+    lengths = defaultdict(list)
+    for sentence in sentences:
+        lengths[sentence.stratum].append(len(nouns(sentence)))
+    ordered = [lengths[stratum] for stratum in sorted(lengths)]
+    assert all(max(short) < min(long) for short, long in zip(ordered[:-1], ordered[1:], strict=True))
+
+
+def test_neither_the_noun_nor_the_words_of_the_sentence_give_a_distance_away(tmp_path):
+    """By the noun the answer is guessed (one of eight); by the bag of its sentence's adjectives too, but that the
+    shortest sentences hold four to twelve of them; by those of the unit, whose order is unknown, one of four."""
+    train, test = (drawn("rules", tmp_path / split, split, units=12, test=1500) for split in ("train", "test"))
+    by_noun = defaultdict(Counter)
+    for sentence in train:
+        for place in nouns(sentence):
+            by_noun[sentence.source[place]][by_hand(sentence, place)] += 1
+    guessed = {"noun": [], "sentence": [], "unit": []}
+    for sentence in test:
+        everywhere = Counter(word for word in sentence.source if word.startswith("adjective"))
+        for place in nouns(sentence):
+            if not re.match("n[137]", sentence.source[place]) or sentence.stratum == "length1":
+                continue
+            answer, unit = by_hand(sentence, place), Counter(sentence.source[place - 4 : place])
+            guessed["noun"].append(by_noun[sentence.source[place]].most_common(1)[0][0] == answer)
+            for name, bag in (("sentence", everywhere), ("unit", unit)):
+                guessed[name].append(f"quality{number(bag.most_common(1)[0][0])}" == answer)
+    shares = {name: 100 * np.mean(values) for name, values in guessed.items()}
+    assert len(guessed["noun"]) > 3000
+    assert shares["noun"] < 15 and shares["sentence"] < 22 and shares["unit"] < 40, shares
+
+
+def test_the_scene_and_the_definer_are_needed(tmp_path):
+    sentences = drawn("rules", tmp_path / "data", units=4, match=True, test=1500)
+    answers = defaultdict(Counter)
+    for sentence in sentences:
+        for place in nouns(sentence):
+            answers[sentence.source[place]][by_hand(sentence, place)] += 1
+    likeliest = {word: max(counter.values()) / counter.total() for word, counter in answers.items()}
+    assert all(share < 0.65 for word, share in likeliest.items() if word.startswith("sense"))
+    assert all(share < 0.3 for word, share in likeliest.items() if word.startswith("match"))
+    assert all(share == 1 for word, share in likeliest.items() if word.startswith("lexical"))
+
+
+@pytest.mark.parametrize("order", chain.ORDERS)
+def test_a_chain_is_what_its_pairs_say_from_the_start_word_on(tmp_path, order):
+    moved = 0
+    for sentence in drawn("chain", tmp_path / "data", order=order):
+        pairs = [word.removeprefix("pair").split(":") for word in sentence.source if word.startswith("pair")]
+        key, steps, follow = number(sentence.source[0]), [], dict(pairs)
+        while key in follow:
+            steps.append(key)
+            key = follow[key]
+        assert [f"key{step}" for step in [*steps, key]] == sentence.target
+        assert len(set(sentence.target)) == len(sentence.target) == len(pairs) + 1
+        assert sentence.tags == ["first", *["next"] * len(pairs)]
+        assert sentence.source[1::2] == [word for word in sentence.source if word.startswith("filler")]
+        moved += [first for first, _ in pairs] != steps
+    assert moved > 300 if order == "permuted" else moved == 0
+
+
+def test_the_place_of_the_next_pair_is_even_where_the_order_is_permuted(tmp_path):
+    """The pair that is read n-th stands at each place about as often: counting leads nowhere."""
+    table = np.zeros((4, 4))
+    for sentence in drawn("chain", tmp_path / "data", keys=5, test=2000):
+        places = {word.removeprefix("pair").split(":")[0]: n for n, word in enumerate(sentence.source[2::2])}
+        if len(places) == 4:
+            for step, word in enumerate(sentence.target[:-1]):
+                table[step, places[number(word)]] += 1
+    shares = table / table.sum(1, keepdims=True)
+    assert np.abs(shares - 0.25).max() < 4 * np.sqrt(0.25 * 0.75 / table.sum(1).min())
+
+
+@pytest.mark.parametrize(("name", "params"), [("rules", {"units": 4}), ("chain", {"order": "monotone"})])
+def test_a_seed_draws_the_same_sentences_and_another_seed_others(tmp_path, name, params):
+    first, again, other = (
+        prepare(name, tmp_path / str(n), SIZES | params | {"seed": seed})["checksum"]
+        for n, seed in enumerate((5, 5, 6))
+    )
+    assert first == again != other
+
+
+def test_no_sentence_of_the_test_is_one_of_the_training(tmp_path):
+    """Those of one unit or of a chain of three may recur by chance, but hardly do."""
+    for name in ("rules", "chain"):
+        train, test = (drawn(name, tmp_path / name / split, split) for split in ("train", "test"))
+        known = {" ".join(sentence.source) for sentence in train}
+        assert sum(" ".join(sentence.source) in known for sentence in test) <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        *(("rules", {"units": units}) for units in (-4, 0, 1, 5, 104)),
+        *(("chain", {"keys": keys}) for keys in (-1, 0, 3, 101)),
+        *(("chain", {"order": order}) for order in ("", "Permuted", "reversed")),
+        *((name, {key: 0}) for name in ("rules", "chain") for key in ("sentences", "valid", "test")),
+        *((name, {"seed": -1}) for name in ("rules", "chain")),
+        *(("rules", {key: value}) for key, value in (("units", "12"), ("match", 1), ("unit", 4), ("seed", "run"))),
+        ("chain", {"keys": 12.0}),
+    ],
+)
+def test_parameters_that_no_probe_can_have_are_refused_in_one_line(tmp_path, name, params):
+    with pytest.raises(UserError) as caught:
+        prepare(name, tmp_path / "data", SIZES | params)
+    assert "\n" not in str(caught.value) and next(iter(params)) in str(caught.value)
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_smallest_and_the_largest_probes_can_be_drawn(tmp_path):
+    few = {"sentences": 2, "valid": 1, "test": 1}
+    for n, (name, params) in enumerate(
+        [
+            ("rules", {"units": 4}),
+            ("rules", {"units": 100, "match": True}),
+            ("chain", {"keys": 4}),
+            ("chain", {"keys": 100}),
+        ]
+    ):
+        manifest = prepare(name, tmp_path / str(n), few | params)
+        assert set(manifest["rules"]) >= {"first" if name == "chain" else "n1"}
+
+
+def test_the_guesses_of_the_manifest_are_one_of_the_answers():
+    assert rules.GUESS["n1"] == 100 / rules.ADJECTIVES and rules.GUESS["match"] == 100 / rules.VALUES
+    assert rules.GUESS["sense"] == 100 / rules.SCENES
