@@ -52,7 +52,7 @@ def _types() -> dict:
         "label": pa.int32(), "predicted": pa.int32(), "top5": pa.bool_(),
         "intersect": numbers, "union": numbers,
         "boxes": pa.list_(pa.list_(pa.float64())), "scores": pa.list_(pa.float64()), "labels": pa.list_(pa.int32()),
-        "part": pa.list_(pa.string()), "right": numbers, "total": numbers,
+        "part": pa.list_(pa.string()),
     }  # fmt: skip
 
 
