@@ -20,9 +20,9 @@ HOW = {
     "exact": "counted or proved at the papers' own sizes",
     "timing": "timed in turns on one machine",
     "printed": "decidable from the papers' printed tables",
-    "mini": "that need training, at `mini`",
-    "small": "that need training, at `small`",
-    "paper": "that need training, at `paper`",
+    "mini": "needing training, at `mini`",
+    "small": "needing training, at `small`",
+    "paper": "needing training, at `paper`",
 }
 MEASURED = {
     "build_s": ("building the environment", "min", 60),

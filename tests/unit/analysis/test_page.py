@@ -340,6 +340,7 @@ def test_nothing_is_cut_at_any_width(opened, width):
     page = opened(width)
     page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("(box => box.scrollWidth <= box.clientWidth)(document.querySelector('.counts').parentElement)")
     cut = """[...document.querySelectorAll('body *')].filter((node) => !node.closest('.scroll, svg')
         && node.getBoundingClientRect().right > innerWidth + 1).map((node) => node.outerHTML.slice(0, 80))"""
     assert page.evaluate(cut) == []
