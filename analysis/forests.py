@@ -24,7 +24,20 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from analysis import headline, ledger, style
 from analysis.commands.report import Figure
 from analysis.evidence import SUPPORTED
-from plugins.suite.claims import Check, Claims, Counts, Equal, Identity, Layers, NoWorse, Retains, Spread, Value
+from analysis.evidence.scored import is_percent
+from plugins.suite.claims import (
+    COMMON_LOSS,
+    Check,
+    Claims,
+    Counts,
+    Equal,
+    Identity,
+    Layers,
+    NoWorse,
+    Retains,
+    Spread,
+    Value,
+)
 from plugins.suite.errors import UserError
 from plugins.suite.files import write_bytes
 
@@ -56,7 +69,6 @@ AXES = {
     "share": "share of the reference effect, less the bound",
     "other": "distance from the bound, in half-widths of the interval",
 }
-SHARED = ("top1", "top5", "bleu", "chrf", "box_ap", "miou")  # metrics that are points of 100
 
 
 @dataclass(frozen=True)
@@ -119,7 +131,7 @@ def _place(row: Mapping, check: Check) -> tuple[str, str]:
         return row["level"], row["level"]
     if isinstance(check, Retains):
         return row["level"], "share"
-    points = row["metric"] in SHARED or row["metric"].startswith(("bleu_length_", "top1_at"))
+    points = is_percent(row["metric"]) or row["metric"] == COMMON_LOSS
     return row["level"], "points" if points and not isinstance(check, Value | Spread | Layers) else "other"
 
 
