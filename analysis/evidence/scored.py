@@ -30,7 +30,11 @@ ROUNDING = 1e-6
 
 def is_percent(metric: str) -> bool:
     """Whether a metric lies between 0 and 100."""
-    return metric in PERCENT or metric.startswith("accuracy_") or (metric.startswith("bleu_length_") and metric.rsplit("_", 1)[1].isdigit())
+    return (
+        metric in PERCENT
+        or metric.startswith("accuracy_")
+        or (metric.startswith("bleu_length_") and metric.rsplit("_", 1)[1].isdigit())
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,7 +40,12 @@ def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes the folder; returns the facts of its manifest."""
     if params["marker"] not in ("far", "near"):
         raise UserError(f"data set bright: marker={params['marker']!r}: must be far or near")
-    return probe.build(folder, params, TASK, partial(draw, noise=params["noise"], spacing=params["spacing"], near=params["marker"] == "near"))
+    return probe.build(
+        folder,
+        params,
+        TASK,
+        partial(draw, noise=params["noise"], spacing=params["spacing"], near=params["marker"] == "near"),
+    )
 
 
 def draw(generator: np.random.Generator, count: int, noise: int, spacing: int = 12, near: bool = False) -> probe.Batch:
@@ -66,7 +71,9 @@ def draw(generator: np.random.Generator, count: int, noise: int, spacing: int = 
     return probe.noisy(batch, generator, noise)
 
 
-def mark(batch: probe.Batch, rows: np.ndarray, columns: np.ndarray, labels: np.ndarray, groups: np.ndarray | int = 0) -> None:
+def mark(
+    batch: probe.Batch, rows: np.ndarray, columns: np.ndarray, labels: np.ndarray, groups: np.ndarray | int = 0
+) -> None:
     """Writes labels and strata (N x k) on the tokens of objects whose upper left corners are at (rows, columns)."""
     image = np.arange(len(labels))[:, None]
     for dy in range(ITEM // STRIDE):

@@ -25,7 +25,9 @@ from plugins.suite.errors import UserError
 DEFAULTS = {"seed": 1, "train": 9600, "val": 800, "test": 4000, "noise": 105, "twins": "far"}
 PAIRS = 2
 CODES = np.array([[100, -100], [-100, 100]], np.int16)
-TASK = probe.Task(classes=4, parts={"own": (1, 2), "remote": (2, 2)}, bounds={"no interaction": 50.0, "the mean of the others": 75.0})
+TASK = probe.Task(
+    classes=4, parts={"own": (1, 2), "remote": (2, 2)}, bounds={"no interaction": 50.0, "the mean of the others": 75.0}
+)
 
 
 def build(folder: Path, params: dict, source: Source) -> dict:

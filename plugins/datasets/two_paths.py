@@ -26,7 +26,14 @@ SIDE = CELLS * CELL
 TYPES = 2
 CODES = np.array([(110, -110), (-110, 110)], np.int16)
 TASK = probe.Task(
-    classes=4, parts={"parity": (1, 2), "state": (2, 2)}, bounds={"attention alone": 50.0, "taps of fixed place alone": 75.0, "the mean of the states": 37.5, "no interaction": 25.0}
+    classes=4,
+    parts={"parity": (1, 2), "state": (2, 2)},
+    bounds={
+        "attention alone": 50.0,
+        "taps of fixed place alone": 75.0,
+        "the mean of the states": 37.5,
+        "no interaction": 25.0,
+    },
 )
 
 

@@ -111,8 +111,12 @@ class GeneralizedAttention(nn.Module):
             spatial_range >= -1, "spatial_range", spatial_range, "-1 (unrestricted) or a reach of at least 0 pixels"
         )
         if window is not None:
-            require(window >= 1 and window % 2 == 1, "window", window, "must be odd, so that the query is in its middle")
-            require(window > kv_stride // 2 * 2, "window", window, f"holds no key of some queries at kv_stride={kv_stride}")
+            require(
+                window >= 1 and window % 2 == 1, "window", window, "must be odd, so that the query is in its middle"
+            )
+            require(
+                window > kv_stride // 2 * 2, "window", window, f"holds no key of some queries at kv_stride={kv_stride}"
+            )
             require(q_stride == 1 and spatial_range < 0, "window", window, "goes with q_stride=1 and spatial_range=-1")
         self.window = window
         self.in_channels, self.terms, self.heads = in_channels, terms, heads

@@ -353,7 +353,6 @@ def task_of_recipe(content: Mapping) -> str:
     return content.get("task") or ENGINE_TASKS[content["engine"]][0]
 
 
-
 class Identity(Strict):
     """Which run it is: the keys that stand before a recipe's in a resolved run."""
 

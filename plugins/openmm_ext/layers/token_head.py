@@ -1,7 +1,7 @@
 """The head of the image probes: two 1x1 convolutions on tokens, nothing resized.
 
-    custom_imports = dict(imports=["plugins.openmm_ext.layers.token_head"])
-    model = dict(decode_head=dict(type="ConvattnTokenHead", in_channels=32, channels=32, num_classes=4))
+custom_imports = dict(imports=["plugins.openmm_ext.layers.token_head"])
+model = dict(decode_head=dict(type="ConvattnTokenHead", in_channels=32, channels=32, num_classes=4))
 """
 
 from torch import Tensor, nn

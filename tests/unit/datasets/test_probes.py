@@ -93,7 +93,9 @@ def linear_accuracy(features: np.ndarray, labels: np.ndarray, classes: int) -> f
     return 100 * float(((x[half:] @ weights).argmax(1) == labels[half:]).mean())
 
 
-def tokens_and_statistics(batch: probe.Batch, patch: int, local: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def tokens_and_statistics(
+    batch: probe.Batch, patch: int, local: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(own, whole, labels) of labelled tokens: pixels of a patch around each and their products; statistics of its image.
 
     Statistics: mean, mean square, mean absolute value of the channels, and of the differences along rows and columns
@@ -103,12 +105,19 @@ def tokens_and_statistics(batch: probe.Batch, patch: int, local: bool = True) ->
     images = batch.images.astype(float) / 64 - 2
     stride = images.shape[1] // batch.labels.shape[1]
     dy, dx = np.diff(images, axis=1), np.diff(images, axis=2)
-    pooled = [f(part) for part in ((images, dy, dx) if local else (images,)) for f in (lambda p: p.mean((1, 2)), lambda p: (p**2).mean((1, 2)))]
+    pooled = [
+        f(part)
+        for part in ((images, dy, dx) if local else (images,))
+        for f in (lambda p: p.mean((1, 2)), lambda p: (p**2).mean((1, 2)))
+    ]
     whole = np.hstack([*pooled, np.abs(images).max((1, 2))])
     n, y, x = np.nonzero(batch.labels != probe.UNLABELLED)
     reach = (patch - stride) // 2
     padded = np.pad(images, ((0, 0), (reach, patch), (reach, patch), (0, 0)))
-    rows, columns = (y * stride)[:, None, None] + np.arange(patch)[:, None], (x * stride)[:, None, None] + np.arange(patch)
+    rows, columns = (
+        (y * stride)[:, None, None] + np.arange(patch)[:, None],
+        (x * stride)[:, None, None] + np.arange(patch),
+    )
     own = padded[n[:, None, None], rows, columns].reshape(len(n), -1)
     own = np.hstack([own, own[:, :-1] * own[:, 1:], own[:, : -3 * patch] * own[:, 3 * patch :]])
     return own, whole[n], batch.labels[n, y, x].astype(int)
@@ -195,5 +204,3 @@ def test_a_near_control_shows_the_answer_inside_the_object():
     batch = drawn("bright", 500, near=True)
     own, whole, labels = tokens_and_statistics(batch, 4)
     assert linear_accuracy(own, labels // 2, 2) > 99
-
-

@@ -5,7 +5,11 @@ import math
 import pytest
 import torch
 
-from plugins.operators.generalized_attention import GeneralizedAttention, attention_maps, generalized_attention_reference
+from plugins.operators.generalized_attention import (
+    GeneralizedAttention,
+    attention_maps,
+    generalized_attention_reference,
+)
 
 PATTERNS = [f"{number:04b}" for number in range(16)]
 
