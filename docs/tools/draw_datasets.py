@@ -11,8 +11,19 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch, Rectangle
 
-from plugins.datasets import bright, chirality, direction, mini_shapes, mini_translation, probe, scenes as small_scenes
-from plugins.datasets import twin, two_paths, warp, windows
+from plugins.datasets import (
+    bright,
+    chirality,
+    direction,
+    mini_shapes,
+    mini_translation,
+    probe,
+    twin,
+    two_paths,
+    warp,
+    windows,
+)
+from plugins.datasets import scenes as small_scenes
 
 # Told apart by people who see red and green alike; the first is the background.
 PALETTE = ["#1d1f24", "#3b8fd9", "#f0a830", "#d1495b", "#b59ae0", "#5fc9a8"]

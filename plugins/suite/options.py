@@ -15,7 +15,6 @@ from pydantic import AfterValidator, Field, model_validator
 
 from plugins.suite.typed import Strict, described, fault, pattern, unique
 
-
 Positive = Annotated[int, Field(ge=1)]
 Terms = pattern("[01]{4}", 'four bits in quotes, E1 E2 E3 E4, such as "0010"')
 Multiple = pattern("x[0-9]+([.][0-9]+)?", "a multiple of the recipe's, such as x2 or x0.75")
