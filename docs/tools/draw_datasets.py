@@ -11,7 +11,19 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch, Rectangle
 
-from plugins.datasets import mini_shapes, mini_translation
+from plugins.datasets import (
+    bright,
+    chirality,
+    direction,
+    mini_shapes,
+    mini_translation,
+    probe,
+    twin,
+    two_paths,
+    warp,
+    windows,
+)
+from plugins.datasets import scenes as small_scenes
 
 # Told apart by people who see red and green alike; the first is the background.
 PALETTE = ["#1d1f24", "#3b8fd9", "#f0a830", "#d1495b", "#b59ae0", "#5fc9a8"]
@@ -25,6 +37,7 @@ def main(folder: Path) -> None:
     crops(folder / "mini_shapes_classes.png")
     alignment(folder / "mini_translation_example.png")
     lengths(folder / "mini_translation_lengths.png")
+    probes(folder / "probes.png")
 
 
 def scenes(path: Path, columns: int = 6, seed: int = 11) -> None:
@@ -67,6 +80,67 @@ def crops(path: Path, columns: int = 7, seed: int = 5) -> None:
             axis.set(xticks=[], yticks=[], frame_on=False)
         row[0].set_ylabel(classes[kind], rotation=0, ha="right", va="center", fontsize=11)
     _save(figure, path)
+
+
+# Title, module, side of what a labelled token sees by itself (pixels).
+PROBES = (
+    ("bright", bright, 5), ("twin", twin, 5), ("direction", direction, 5), ("warp", warp, 3),
+    ("windows", windows, 1), ("two paths", two_paths, 1), ("chirality", chirality, 3), ("scenes", small_scenes, 4),
+)  # fmt: skip
+
+
+def probes(path: Path, seed: int = 4) -> None:
+    """An image of each probe without noise: what a labelled token sees by itself (solid), and what else decides."""
+    figure, axes = plt.subplots(2, 4, figsize=(8.4, 4.7), gridspec_kw={"wspace": 0.06, "hspace": 0.2})
+    for axis, (title, module, sight) in zip(axes.flat, PROBES, strict=True):
+        batch = module.draw(np.random.default_rng(seed), 1, noise=0)
+        image, labels = batch.images[0], batch.labels[0]
+        stride = image.shape[0] // labels.shape[0]
+        tokens = np.argwhere(labels != probe.UNLABELLED)
+        row, column = tokens[len(tokens) // 2]
+        axis.imshow(image, interpolation="nearest")
+        centre = np.array([row, column]) * stride + (stride - 1) / 2
+        _box(axis, centre, sight, "white", "-")
+        for at, side in _deciding(title, image, labels, (row, column), stride):
+            _box(axis, np.array(at, float), side, PALETTE[2], (0, (2, 1)))
+            axis.annotate(
+                "", at[::-1], centre[::-1], arrowprops={"arrowstyle": "->", "color": PALETTE[2], "shrinkA": 6}
+            )
+        axis.set_title(title, fontsize=11)
+        axis.set_axis_off()
+    _save(figure, path)
+
+
+def _box(axis, centre: np.ndarray, side: float, colour: str, style) -> None:
+    y, x = centre - side / 2
+    axis.add_patch(Rectangle((x, y), side, side, fill=False, edgecolor="black", linewidth=3))
+    axis.add_patch(Rectangle((x, y), side, side, fill=False, edgecolor=colour, linewidth=1.6, linestyle=style))
+
+
+def _deciding(title: str, image: np.ndarray, labels: np.ndarray, token: tuple, stride: int) -> list[tuple]:
+    """((row, column) of its centre in pixels, its side) of each thing elsewhere that decides the label of a token."""
+    values = image.astype(int) - 128
+    y, x = token
+    if title in ("bright", "direction", "scenes", "chirality"):
+        shown = values[..., 1]
+        rows, columns = np.nonzero(shown == shown.max())
+        return [((rows.mean(), columns.mean()), 5)]
+    if title == "twin":
+        own = values[y * stride, x * stride, 1:]
+        alike = np.argwhere((values[..., 1:] == own).all(-1))
+        far = alike[np.abs(alike - [y * stride, x * stride]).max(1) > bright.ITEM]
+        return [(tuple(far.mean(0)), 5)]
+    if title == "two paths":
+        types = np.abs(values[..., 0]) > 100
+        own = np.argwhere(types & (np.sign(values[..., 0]) == np.sign(values[y, x, 0])))
+        return [(tuple(own[np.abs(own - [y, x]).sum(1).argmin()]), 1.4), ((y, x - 1), 1.0), ((y, x + 1), 1.0)]
+    if title == "windows":
+        direction_of = np.abs(windows.COMPASS - values[y, x, :2]).sum(1).argmin()
+        step = windows.STEPS[direction_of] * ((abs(values[y, x, 2]) + 20) // 40)
+        return [((y + step[0], x + step[1]), 1.4)]
+    heading = (np.abs(warp.SHOWN - values[y, x, 1]) + np.abs(np.roll(warp.SHOWN, -6) - values[y, x, 2])).argmin()
+    marker = np.argwhere((values[..., 1] > 100) & (values[..., 2] > 100)).mean(0)
+    return [((y + warp.STEP[heading], x + warp.STEP[(heading + 6) % 24]), 1.4), (tuple(marker), 4)]
 
 
 def alignment(path: Path) -> None:

@@ -1,19 +1,19 @@
 """Probe *bright*: objects must learn the state of the brightest of four markers, wherever it stands.
 
 Mechanism: key content (E3). Every object asks for the same key, the one that stands out; what the query is does not
-matter, nor does where anything stands. Nine slots of 8 x 8 pixels hold, in random order, four markers and five objects of
-4 x 4 pixels at random places inside their slots. A marker has a state (its texture) and a brightness (its level in the
-second channel; the four levels of an image are equally spaced, in random order, and shifted together at random, so that no
-level says by itself whether it is the brightest). The label of an object is its own texture + 2 x the state of
-the brightest marker.
+matter, nor does where anything stands. Nine slots of 8 x 8 pixels hold, in random order, four markers and five
+objects of 4 x 4 pixels at random places inside their slots. A marker has a state (its texture) and a brightness (its
+level in the second channel; the four levels of an image are equally spaced, in random order, and shifted together at
+random, so that no level says by itself whether it is the brightest). The label of an object is its own texture + 2 x
+the state of the brightest marker.
 
-Without any interaction between places a network knows the texture alone: 50 % (chance 25). Uniform attention (0000) sees
-the mean of the four markers. The states of the markers are independent, so the mean says little of the brightest: a
-network that reads off how many states are set is right in the remote bit in at most 11/16 (of 0 to 4 set states 1, 4, 6,
-4, 1 of 16; right with 1, 3/4, 1/2, 3/4, 1), 68.75 %. It may weigh markers by level before it averages, which is selection
-by key content too, in the trunk.
-Controls: `marker: near` puts the deciding marker's state into the object itself (third channel), inside every trunk's sight;
-there all networks must reach the ceiling.
+Without any interaction between places a network knows the texture alone: 50 % (chance 25). Uniform attention (0000)
+sees the mean of the four markers. The states of the markers are independent, so the mean says little of the
+brightest: a network that reads off how many states are set is right in the remote bit in at most 11/16 (of 0 to 4
+set states 1, 4, 6, 4, 1 of 16; right with 1, 3/4, 1/2, 3/4, 1), 68.75 %. It may weigh markers by level before it
+averages, which is selection by key content too, in the trunk.
+Controls: `marker: near` puts the deciding marker's state into the object itself (third channel), inside every
+trunk's sight; there all networks must reach the ceiling.
 """
 
 from functools import partial

@@ -1,15 +1,16 @@
 """Probe *chirality*: objects must know their own handedness and on which side of them the marker stands.
 
-Mechanism: convolution beside attention with relative positions (AAConv). On a canvas of 12 x 12 pixels
-stand one marker and four objects of 3 x 3 pixels on a grid of 3 x 3 places 4 pixels apart. An object is an L of five
-pixels in one of four turns, or its mirror image in one of four turns; objects never stand in the diagonal directions of the marker. The
-label of the object's middle pixel is its handedness + 2 x where the marker lies (0 left, 1 right, 2 above, 3 below).
+Mechanism: convolution beside attention with relative positions (AAConv). On a canvas of 12 x 12 pixels stand one
+marker and four objects of 3 x 3 pixels on a grid of 3 x 3 places 4 pixels apart. An object is an L of five pixels in
+one of four turns, or its mirror image in one of four turns; objects never stand in the diagonal directions of the
+marker. The label of the object's middle pixel is its handedness + 2 x where the marker lies (0 left, 1 right, 2
+above, 3 below).
 
-A mirror image has the same pixels as a turned one up to their order, so handedness needs taps of fixed place, or attention to positions
-sharp to one pixel; the side needs reach and position. A network of one 3 x 3 convolution after a pointwise stem knows the
-handedness alone: 25 % (chance 12.5). One that knows the side alone is at 50 %. A middle pixel's 3 x 3
-neighbourhood is the object alone, so that zero padding tells it nothing. It would tell a network of several convolutions,
-which this probe is not for, in which outer row or column the marker stands.
+A mirror image has the same pixels as a turned one up to their order, so handedness needs taps of fixed place, or
+attention to positions sharp to one pixel; the side needs reach and position. A network of one 3 x 3 convolution
+after a pointwise stem knows the handedness alone: 25 % (chance 12.5). One that knows the side alone is at 50 %. A
+middle pixel's 3 x 3 neighbourhood is the object alone, so that zero padding tells it nothing. It would tell a
+network of several convolutions, which this probe is not for, in which outer row or column the marker stands.
 Control: `side: none`, where the label is the handedness alone.
 """
 

@@ -1,13 +1,15 @@
 """Probe *direction*: objects must tell on which side of them the marker stands.
 
-Mechanism: relative position (E2 or E4). A canvas of 22 x 22 pixels has a blank margin of 2; inside stand one marker and four
-objects of 4 x 4 pixels on a grid of 3 x 3 places 6 pixels apart, objects never in the diagonal directions of the marker. The
-label of an object is its own texture (0 or 1) + 2 x where the marker lies (0 left, 1 right, 2 above, 3 below, by the larger of
-the two offsets). It stands on the object's four tokens, whose 5 pixels of sight (two 3 x 3 convolutions, the second with stride 2) hold nothing but the object.
+Mechanism: relative position (E2 or E4). A canvas of 22 x 22 pixels has a blank margin of 2; inside stand one marker
+and four objects of 4 x 4 pixels on a grid of 3 x 3 places 6 pixels apart, objects never in the diagonal directions
+of the marker. The label of an object is its own texture (0 or 1) + 2 x where the marker lies (0 left, 1 right, 2
+above, 3 below, by the larger of the two offsets). It stands on the object's four tokens, whose 5 pixels of sight
+(two 3 x 3 convolutions, the second with stride 2) hold nothing but the object.
 
-What an object looks like says nothing of the side, nor does the presence of a marker: content alone (E1, E3, uniform attention)
-knows the texture alone, 25 % (chance 12.5). The margin is wider than the trunk's reach, so that no object sees the edge of the canvas, where zero padding would
-betray absolute positions and, with them, on which side most of the canvas lies.
+What an object looks like says nothing of the side, nor does the presence of a marker: content alone (E1, E3, uniform
+attention) knows the texture alone, 25 % (chance 12.5). The margin is wider than the trunk's reach, so that no object
+sees the edge of the canvas, where zero padding would betray absolute positions and, with them, on which side most of
+the canvas lies.
 Control: `margin: 0` lets the padding tell; content alone then does better.
 """
 

@@ -1,12 +1,12 @@
 """What the image probes share: dense labels on tokens, noise, canvases of slots, and how a probe is written.
 
-A probe is a generated task that isolates one mechanism. Images are small; labels stand on *tokens*, squares of `stride`
-pixels, so that no pooling over the image can stand in for an interaction between places. 255 is "no label here".
-A label may be a joint of parts, e.g. own bit + 2 x remote bit: a network without the mechanism gets the own bit right
-and guesses the rest, so that its score has a known bound and "trained" can be told from "chance".
+A probe is a generated task that isolates one mechanism. Images are small; labels stand on *tokens*, squares of
+`stride` pixels, so that no pooling over the image can stand in for an interaction between places. 255 is "no label
+here". A label may be a joint of parts, e.g. own bit + 2 x remote bit: a network without the mechanism gets the own
+bit right and guesses the rest, so that its score has a known bound and "trained" can be told from "chance".
 
-All numbers are drawn as integers and all arithmetic on images is integer, so that a seed gives the same bytes on every
-processor. `seed` is the run's seed: each seed has its own training and test items.
+All numbers are drawn as integers and all arithmetic on images is integer, so that a seed gives the same bytes on
+every processor. `seed` is the run's seed: each seed has its own training and test items.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass
 class Batch:
-    """`images` N x H x W x 3 (uint8), `labels` N x h x w (uint8), `groups` N x h x w (uint8, which stratum a label is of)."""
+    """`images` N x H x W x 3, `labels` N x h x w, `groups` N x h x w (which stratum a label is of), all of uint8."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -52,8 +52,8 @@ class Task:
 def build(folder: Path, params: dict, task: Task, draw: Callable[[np.random.Generator, int], Batch]) -> dict:
     """Writes arrays/<split>_{images,labels,groups}.npy and returns the facts of the manifest.
 
-    `draw(generator, count)` makes `count` items. Splits come from generators of their own, so that a larger training set
-    leaves the test set as it is. UserError for a split without items.
+    `draw(generator, count)` makes `count` items. Splits come from generators of their own, so that a larger training
+    set leaves the test set as it is. UserError for a split without items.
     """
     (folder / "arrays").mkdir()
     counts = {}

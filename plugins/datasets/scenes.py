@@ -1,13 +1,14 @@
 """Probe *scenes*: objects must know their own stripes and the state of the one marker of the image.
 
-Mechanism: local texture first, then exchange between places: the order of convolutions and attention (CoAtNet's layouts). Sixteen
-slots of 8 x 8 pixels make an image of 32 x 32; six objects and one marker of 4 x 4 pixels stand in slots of their own, at
-random offsets of 0 to 3 pixels, so that they straddle the patches of a network that begins with patches. The label of the
-token (4 pixels) that holds an object's centre is its stripes (across or along) + 2 x the marker's state (its stripes).
+Mechanism: local texture first, then exchange between places: the order of convolutions and attention (CoAtNet's
+layouts). Sixteen slots of 8 x 8 pixels make an image of 32 x 32; six objects and one marker of 4 x 4 pixels stand in
+slots of their own, at random offsets of 0 to 3 pixels, so that they straddle the patches of a network that begins
+with patches. The label of the token (4 pixels) that holds an object's centre is its stripes (across or along) + 2 x
+the marker's state (its stripes).
 
-A network whose sight ends before the marker knows the stripes alone: 50 % (chance 25). Stripes are drawn independently, so one
-that pools the stripes of all others, six of which the marker is one, guesses their majority and is right in
-1/2 + C(5, 3) / 2^6 = 65.6 % of the marker's states.
+A network whose sight ends before the marker knows the stripes alone: 50 % (chance 25). Stripes are drawn
+independently, so one that pools the stripes of all others, six of which the marker is one, guesses their majority
+and is right in 1/2 + C(5, 3) / 2^6 = 65.6 % of the marker's states.
 `train` fixed images seen many times ask for generalisation; as many as the training draws, seen once (a stream), for
 capacity: what a network can fit when nothing can be learnt by heart.
 Control: `marker: none`, where the label is the stripes alone.

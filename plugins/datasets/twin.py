@@ -1,14 +1,15 @@
 """Probe *twin*: objects must learn the texture of the one other object that carries their code.
 
-Mechanism: query and key content together (E1). Four objects stand in nine slots of 8 x 8 pixels, two
-pairs of equal code. The code is a colour in the second and third channel; the texture of an object, one of
-two, is in the first. The label is its own texture + 2 x its twin's. Which place to look at depends on what the query is,
-so no term that is alike for all queries (E3) can choose it, and no offset (E2, E4) does, for places are random.
+Mechanism: query and key content together (E1). Four objects stand in nine slots of 8 x 8 pixels, two pairs of equal
+code. The code is a colour in the second and third channel; the texture of an object, one of two, is in the first.
+The label is its own texture + 2 x its twin's. Which place to look at depends on what the query is, so no term that
+is alike for all queries (E3) can choose it, and no offset (E2, E4) does, for places are random.
 
-Textures are drawn independently, so the mean over all objects tells of a twin only what one of three others can: a network
-that knows how many of the three others are of one kind guesses the kind that is in the majority and is right in
-1/2 + C(2, 1) / 2^3 = 75 % of the remote bits. Without an interaction between places it knows the own texture
-alone: 50 % (chance 25). Three pairs were not learnt in 300 updates by any pattern (seed 101: 67.7 % at a bound of 68.75).
+Textures are drawn independently, so the mean over all objects tells of a twin only what one of three others can: a
+network that knows how many of the three others are of one kind guesses the kind that is in the majority and is right
+in 1/2 + C(2, 1) / 2^3 = 75 % of the remote bits. Without an interaction between places it knows the own texture
+alone: 50 % (chance 25). Three pairs were not learnt in 300 updates by any pattern (seed 101: 67.7 % at a bound of
+68.75).
 Control: `twins: near` writes the twin's texture into a corner of the object itself.
 """
 

@@ -1,15 +1,16 @@
 """Probe *two paths*: each pixel needs a value chosen by its content and the parity of its two neighbours.
 
-Mechanism: both paths of ACmix. A 15 x 15 image is cut into 25 cells of 3 x 3 pixels, each with one beacon at a random place. Types
-of beacons, 0 and 1, alternate like a chequerboard, so that every 7 x 7 window holds both; all beacons of one
-type have one state, drawn for each image. Every other pixel has a type and a bit. Its label is
-2 x the state of the beacons of its own type + (bit of the left neighbour XOR bit of the right one); a beacon counts as 0 in
-the parity. Pixels of the outermost columns and beacons have no label.
+Mechanism: both paths of ACmix. A 15 x 15 image is cut into 25 cells of 3 x 3 pixels, each with one beacon at a
+random place. Types of beacons, 0 and 1, alternate like a chequerboard, so that every 7 x 7 window holds both; all
+beacons of one type have one state, drawn for each image. Every other pixel has a type and a bit. Its label is 2 x
+the state of the beacons of its own type + (bit of the left neighbour XOR bit of the right one); a beacon counts as 0
+in the parity. Pixels of the outermost columns and beacons have no label.
 
-The state needs attention by content: which place to read depends on the query's type, and beacons stand at random places. The parity is no
-function of a weighted mean with weights chosen by content: it needs taps of fixed place. Without either a network guesses:
-25 %. Attention alone knows the state but not the parity: 50 %. Taps of fixed place know the parity, and of the state what a
-mean over both types tells: it is right where the two states are equal and in half of the other cases, 75 %.
+The state needs attention by content: which place to read depends on the query's type, and beacons stand at random
+places. The parity is no function of a weighted mean with weights chosen by content: it needs taps of fixed place.
+Without either a network guesses: 25 %. Attention alone knows the state but not the parity: 50 %. Taps of fixed place
+know the parity, and of the state what a mean over both types tells: it is right where the two states are equal and
+in half of the other cases, 75 %.
 """
 
 from functools import partial

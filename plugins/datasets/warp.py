@@ -1,13 +1,14 @@
-"""Probe *warp*: each place must read a smooth field where a smooth vector points, and know the state of a distant marker.
+"""Probe *warp*: places read a smooth field where a smooth vector points, and must know a distant marker's state.
 
-Mechanism: sampling at offsets that depend on the query (deformable convolution), beside the choice of one place by key content (E3). A
-canvas of 24 x 24 pixels holds a field of two values in blobs and, in two more channels, a smooth field of directions. The label of a
-pixel in the middle 8 x 8 is the field's value (0 or 1) 4 pixels off in the direction that it shows, + 2 x the state of the marker: a
-square of 3 x 3 pixels at a random place in the outermost three rows or columns, at least 6 pixels from every labelled one.
+Mechanism: sampling at offsets that depend on the query (deformable convolution), beside the choice of one place by
+key content (E3). A canvas of 24 x 24 pixels holds a field of two values in blobs and, in two more channels, a smooth
+field of directions. The label of a pixel in the middle 8 x 8 is the field's value (0 or 1) 4 pixels off in the
+direction that it shows, + 2 x the state of the marker: a square of 3 x 3 pixels at a random place in the outermost
+three rows or columns, at least 6 pixels from every labelled one.
 `marker: none` leaves the marker out: labels are the field's value alone.
 
-A network without reach knows neither; blobs are larger than a pixel, so the value next by helps a little.
-Sampled at the right place, the field is known: 50 % with the marker guessed (chance 25).
+A network without reach knows neither; blobs are larger than a pixel, so the value next by helps a little. Sampled at
+the right place, the field is known: 50 % with the marker guessed (chance 25).
 """
 
 from functools import partial

@@ -88,8 +88,8 @@ class GeneralizedAttention(nn.Module):
         kv_stride: keys and values are pixels 0, s, 2s, ... of both axes.
         q_stride: likewise for queries; with more than 1 the branch is resized bilinearly to H x W.
         spatial_range: -1 for all keys, else reach in query pixels along each axis.
-        window: None, or K (odd): the keys at most K // 2 pixels off along each axis, the K x K window of a convolution. For
-            q_stride 1; not together with spatial_range.
+        window: None, or K (odd): the keys at most K // 2 pixels off along each axis, the K x K window of a
+            convolution. For q_stride 1; not together with spatial_range.
         position_embedding_dim: P, width of the position code; -1 means C.
         position_magnitude: factor on offsets.
     Raises: ValueError naming argument, value and rule.

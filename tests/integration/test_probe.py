@@ -19,7 +19,9 @@ SPEC = {
     "task": "probe", "engine": "mmseg", "threads": 1,
     "data": {"name": "bright", "seed": "run", "train": 64, "val": 8, "test": 20},
     "model": {"attention": {"terms": "0010", "kv_stride": 1, "heads": 4}},
-    "train": {"config": "probe.py", "updates": 8, "batch": 8, "lr": 0.006, "warmup": 2, "log_every": 2, "checkpoint_every": 4},
+    "train": {
+        "config": "probe.py", "updates": 8, "batch": 8, "lr": 0.006, "warmup": 2, "log_every": 2, "checkpoint_every": 4,
+    },
     "measure": {"height": 24, "width": 24},
 }  # fmt: skip
 

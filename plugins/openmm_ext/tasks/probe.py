@@ -34,7 +34,7 @@ def place_layer(model: dict, option: str, layer: dict) -> None:
 
 
 def place_data(cfg: dict, folder: str, manifest: dict, split: str) -> None:
-    """Point the loaders and the metric at a prepared probe; `split` is scored, the validation set is `valid_dataset`."""
+    """Point loaders and metric at a prepared probe; `split` is scored, the validation set is `valid_dataset`."""
     classes = list(manifest["mask_classes"])
     cfg["model"]["decode_head"]["num_classes"] = len(classes)
     shared = {"type": "ConvattnArrays", "folder": folder, "classes": classes}

@@ -96,7 +96,7 @@ def linear_accuracy(features: np.ndarray, labels: np.ndarray, classes: int) -> f
 def tokens_and_statistics(
     batch: probe.Batch, patch: int, local: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(own, whole, labels) of labelled tokens: pixels of a patch around each and their products; statistics of its image.
+    """(own, whole, labels) of labelled tokens: a patch around each, with products; statistics of its image.
 
     Statistics: mean, mean square, mean absolute value of the channels, and of the differences along rows and columns
     pooled over the image, which is what global pooling of local features can know; `local`: with the differences, for
