@@ -8,6 +8,9 @@
 configfile: "experiments/config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 
 
@@ -15,9 +18,10 @@ include: "workflow/rules/common.smk"
 
 
 rule all:
-    """Every study of the configuration, up to the report."""
+    """Every study of the configuration, up to the page of the ledger and the report."""
     default_target: True
     input:
+        f"results/{SCALE}/ledger.html",
         f"results/{SCALE}/report.html",
 
 
@@ -35,6 +39,7 @@ for study in ALL_STUDIES:
 rule figures:
     """Tables, figures, verdicts and reports of the published results, without training."""
     input:
+        "results/published/ledger.html",
         [f"results/published/{scale}/report.html" for scale in PUBLISHED],
 
 
@@ -58,6 +63,10 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/report.smk"
+
+
+onsuccess:
+    show_outcome()
 
 
 onerror:

@@ -41,7 +41,11 @@ COLUMNS = (
     "study claim part says task level scale arms metric verdict reason estimate low high unit share_of_reference margin"
     " n_seeds n_items se_seed se_item df p_holm mde gates published published_effect plan data commit runs"
 ).split()
+NUMBERS = (
+    "claim estimate low high share_of_reference margin n_seeds n_items se_seed se_item df p_holm mde published_effect"
+).split()
 SCALES = ("mini", "small", "paper")
+NOT_RUN = "not run at this scale"
 EXPLORATORY = "exploratory"
 PAPER_LEVEL = "paper"
 ANYWHERE = {"exact": "paper", "printed": "paper", "timing": "machine"}
@@ -110,7 +114,8 @@ def _outcomes(
     sources: Sources,
     plans: Sequence[Plan],
 ) -> list[tuple[str, str, Outcome]]:
-    """(level, scale, outcome) of a part: one where nothing is trained, else one a scale that its arms are meant for."""
+    """(level, scale, outcome) of a part: one where nothing is trained, else one a scale that its arms are meant for,
+    whether these results hold runs of it or not."""
     if part.level == "exact":
         return [("exact", ANYWHERE["exact"], exact.judge(part, costs, sources.identities))]
     if part.level == "timing":
@@ -119,7 +124,11 @@ def _outcomes(
         return [("printed", ANYWHERE["printed"], printed.judge(part, references))]
     rows = []
     for scale in SCALES:
-        if scale in scales and _meant_for(part, content, known, scale):
+        if not _meant_for(part, content, known, scale):
+            continue
+        if scale not in scales:
+            rows.append((scale, scale, Outcome(NOT_TESTED, NOT_RUN)))
+        else:
             study = scales[scale]
             plan = _plan(study.name, claim, part, scale, _seeds(part, content, study), plans)
             outcome = trained.judge(
@@ -136,6 +145,12 @@ def _meant_for(part: Part, content: Claims, known: Mapping[str, claims.Ablation]
     """Whether every ablation of a part is run at a scale."""
     names = {content.at(arm, scale).partition("/")[0] for arm in part.arms()}
     return bool(names) and all(not known[name].scales or scale in known[name].scales for name in names)
+
+
+def parts_at(content: Claims, known: Mapping[str, claims.Ablation], scale: str) -> list[tuple[Claim, Part]]:
+    """The trained parts of a study that are meant for a scale, each with its claim."""
+    trained_parts = [(claim, part) for claim, part in content.parts() if part.level == "trained"]
+    return [(claim, part) for claim, part in trained_parts if _meant_for(part, content, known, scale)]
 
 
 def _after_holm(judged: list[tuple]) -> list[tuple]:
@@ -359,15 +374,14 @@ def write(ledger: pd.DataFrame, folder: Path, experiments: Path = catalog.EXPERI
 def read(path: Path) -> pd.DataFrame:
     """A ledger.csv. UserError for one that lacks a column."""
     try:
-        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"part": str})
+        words = dict.fromkeys([name for name in COLUMNS if name not in NUMBERS], str)
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=words, float_precision="round_trip")
     except (OSError, ValueError) as problem:
         raise UserError(f"{path}: cannot be read as a ledger: {files.one_line(problem)}") from None
     lacking = [name for name in COLUMNS if name not in frame]
     if lacking:
         raise UserError(f"{path}: column '{lacking[0]}' is missing; write it with python -m analysis ledger")
-    words = frame.select_dtypes(exclude="number").columns
-    frame[words] = frame[words].fillna("")
-    return frame
+    return frame.fillna(dict.fromkeys(words, ""))
 
 
 def decided(ledger: pd.DataFrame) -> pd.DataFrame:

@@ -14,16 +14,18 @@ and is wrong where they do not.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from plugins.suite import claims
 from plugins.suite.claims import Claims, Part
 from plugins.suite.errors import UserError
-from plugins.suite.files import nearest, one_line, read_yaml
+from plugins.suite.files import nearest, one_line, read_yaml, write_text
 
 FOLDER = Path("experiments/plans")
 
@@ -83,6 +85,23 @@ def load(path: Path, known: Mapping[str, Claims]) -> Plan:
         if lacking:
             raise UserError(f"{where}: its arm {known[test.study].at(lacking[0], plan.scale)} is not among `arms`")
     return plan
+
+
+def write(plan: Plan, folder: Path, known: Mapping[str, Claims], comment: str) -> Path:
+    """Registers a plan as <folder>/<name>.yaml, below a comment of some lines. UserError where it does not fit the
+    claims, or where there is a plan of that name: what is registered is never rewritten."""
+    path = folder / f"{plan.name}.yaml"
+    if path.exists():
+        raise UserError(f"{path}: is registered already; give another --name")
+    content = plan.model_dump(exclude={"name"}, exclude_defaults=True)
+    content["tests"] = [test.model_dump() for test in plan.tests]
+    lines = [f"# {line}".rstrip() for line in comment.splitlines()]
+    text = "\n".join([*lines, yaml.safe_dump(content, sort_keys=False, width=110, default_flow_style=None)])
+    with tempfile.TemporaryDirectory() as trial:  # nothing is registered that could not be read back
+        (Path(trial) / path.name).write_text(text, encoding="utf-8")
+        load(Path(trial) / path.name, known)
+    write_text(path, text)
+    return path
 
 
 def load_all(known: Mapping[str, Claims], folder: Path = FOLDER) -> list[Plan]:

@@ -11,11 +11,11 @@ runs already.
 
 Whose spread judges. Pooling the residual over a recipe's arms gives three seeds of four arms 8 degrees of freedom, but
 it is right only where all arms spread alike, which three seeds cannot show: by simulation (benchmarks/statistics.md)
-the pooled interval of two arms that spread three times as much as the others errs in 11 to 25 % of the cases instead
-of 5 %, and Levene's test hardly ever sees it. So an estimate rests on the spread of its own arms: the contrast within
-seeds (paired) where the seeds' block has p < 0.05 over all arms of the recipe, Welch's elsewhere; an arm of one seed
-cannot be judged. Who knows beforehand that the spreads are alike may ask for the pooled one (spread="pooled").
-`Estimate.method` says which it was.
+the pooled interval of two arms that spread three times as much as the others errs up to one time in four instead of
+one in twenty, and Levene's test with few seeds hardly ever sees it. So an estimate rests on the spread of its own
+arms: the contrast within seeds (paired) where the seeds' block has p < 0.05 over all arms of the recipe, Welch's
+elsewhere; an arm of one seed cannot be judged. Who knows beforehand that the spreads are alike may ask for the pooled
+one (spread="pooled"). `Estimate.method` says which it was.
 
 An estimate that cannot be judged (no residual degree of freedom, or a spread of exactly zero) has a standard error of
 NaN or 0: its intervals and p values are NaN, and it decides nothing.
@@ -35,9 +35,7 @@ from scipy import optimize, special, stats
 
 from plugins.suite.errors import UserError
 
-BLOCK_P = (
-    0.05  # the seed block stays where its F test has a smaller p (a laxer choice picks narrow intervals by chance)
-)
+BLOCK_P = 0.05  # the seed block stays where its F test has a smaller p (a laxer one picks intervals narrow by chance)
 OWN_SEEDS = 3  # fewer seeds in common are not compared within seeds, and do not predict a new run by their own spread
 UNEQUAL_P = 0.05  # spreads are unlike where Levene's p is smaller ...
 UNEQUAL_RATIO = 3.0  # ... and the largest sd of an arm is more than this times the smallest
@@ -387,11 +385,14 @@ def _paired(table: Runs, c: np.ndarray) -> _Model | None:
 
 
 def _welch(table: Runs, c: np.ndarray) -> _Model:
-    """Every arm by its own variance."""
+    """Every arm by its own variance; degrees of freedom by Satterthwaite, but 1 where an arm has two seeds."""
     _, variance, n_seeds = _own(table)
     arms = np.nonzero(c)[0]
     weights = np.where(table.present, (c / n_seeds)[:, None], 0.0)
     parts = [(c[a] ** 2 * variance[a] / n_seeds[a], n_seeds[a] - 1) for a in arms]
+    if n_seeds[arms].min() == 2:
+        # Two seeds that happen to agree would borrow the other arm's degrees of freedom (9 % errors by simulation).
+        parts = [(sum(part for part, _ in parts), 1)]
 
     def interaction(x: np.ndarray) -> list[tuple[float, float]]:
         n, terms = x.shape[2], []
@@ -414,6 +415,7 @@ def _pool(table: Runs, c: np.ndarray, fit: _Fit) -> _Model:
         # Arms that share no seed cannot be compared within seeds.
         blocks = bool(np.abs(within @ blocked.model[:, : len(c)] - c).max() < 1e-8)
         flat = within if blocks else flat
+    flat = np.where(np.abs(flat) < 1e-12 * np.abs(flat).max(), 0.0, flat)  # rounding, not a run that takes part
     weights = np.zeros(table.y.shape)
     weights[table.present] = flat
     square = float(np.square(weights).sum())
@@ -554,7 +556,7 @@ def welch(
 ) -> Estimate:
     """The contrast with every arm's own variance, degrees of freedom by Welch and Satterthwaite, seeds unpaired.
 
-    An arm of one seed has no variance: the estimate then has no degree of freedom.
+    An arm of two seeds leaves 1 degree of freedom, one of one seed none.
     """
     table = as_runs(runs)
     c = table.vector(coefficients)
@@ -648,8 +650,9 @@ def trend(
 def page(runs: pd.DataFrame | Runs, order: Sequence[str], direction: str = "increasing") -> float:
     """p of Page's L: the arms rise (or fall: direction="decreasing") along `order`, seeds as blocks.
 
-    Seeds that lack an arm of the order are left out; NaN with fewer than two complete seeds. It sees the seeds alone:
-    on a shared test set judge `trend(..., items, shared_items=True)` beside it.
+    Seeds that lack an arm of the order are left out; NaN with fewer than two complete seeds. It sees the ranks within
+    seeds alone and is exact for arms that spread alike: on a shared test set, or with unlike spreads, the p of
+    `trend(..., items, shared_items=True)` is the one to trust.
     """
     if direction not in ("increasing", "decreasing"):
         raise UserError(f"page: direction is 'increasing' or 'decreasing', not {direction!r}")
@@ -960,10 +963,57 @@ def rank_correlation(ours: Sequence[float], published: Sequence[float], level: f
         return RankCorrelation(math.nan, math.nan, math.nan, math.nan)
     result = stats.kendalltau(ours, published)
     tau = float(result.statistic)
-    taus, sample, below = _tau_tails(len(ours))
+    low, high = _tau_interval(tau, *_tau_tails(len(ours)), level)
+    return RankCorrelation(tau, low, high, float(result.pvalue))
+
+
+def _tau_interval(
+    tau: float, taus: np.ndarray, sample: np.ndarray, below: np.ndarray, level: float
+) -> tuple[float, float]:
+    """(low, high): the taus whose test keeps the sample's, from the tables of `_tau_tails`."""
     tail = (1 - level) / 2
     at_most = np.array([row[sample <= tau + 1e-9].max(initial=0.0) for row in below])
     at_least = np.array([1 - row[sample < tau - 1e-9].max(initial=0.0) for row in below])
     kept = taus[(at_most > tail) & (at_least > tail)]
     low, high = (kept.min(), kept.max()) if len(kept) else (tau, tau)
-    return RankCorrelation(tau, float(min(low, tau)), float(max(high, tau)), float(result.pvalue))
+    return float(min(low, tau)), float(max(high, tau))
+
+
+def pooled_rank_correlation(
+    tables: Sequence[tuple[Sequence[float], Sequence[float]]], level: float = 0.95
+) -> RankCorrelation:
+    """Kendall's tau-b over several tables (ours, published): pairs count inside a table, never across two.
+
+    The interval is the wider of two: one tau common to all tables (the test of `rank_correlation`, the counts of the
+    tables added up), and tables as a sample of all tables that might be (t interval of the ratio of sums). `p`:
+    two-sided, of no association, by the same tables. NaN where no table orders two arms.
+    """
+    shares = [_tau_share(np.asarray(ours, float), np.asarray(published, float)) for ours, published in tables]
+    shares = [share for share in shares if share[1] > 0]
+    if not shares:
+        return RankCorrelation(math.nan, math.nan, math.nan, math.nan)
+    score, weight, sizes = (np.array(column) for column in zip(*shares, strict=True))
+    tau, below = float(score.sum() / weight.sum()), np.ones((GRID, 1))
+    for n in sizes:
+        taus, _, single = _tau_tails(int(n))
+        steps = np.diff(single, axis=1, prepend=0.0)
+        below = np.array([np.convolve(one, other) for one, other in zip(below, steps, strict=True)])
+    below = below.cumsum(axis=1)
+    sample = 2 * np.arange(below.shape[1]) / (below.shape[1] - 1) - 1
+    low, high = _tau_interval(tau, taus, sample, below, level)
+    if (count := len(shares)) > 1:
+        variance = count / (count - 1) * np.square(score - tau * weight).sum() / weight.sum() ** 2
+        half = float(special.stdtrit(count - 1, (1 + level) / 2)) * math.sqrt(variance)
+        low, high = max(-1.0, min(low, tau - half)), min(1.0, max(high, tau + half))
+    none = below[GRID // 2]
+    tails = none[sample <= tau + 1e-9].max(initial=0.0), 1 - none[sample < tau - 1e-9].max(initial=0.0)
+    return RankCorrelation(tau, low, high, min(1.0, 2 * min(tails)))
+
+
+def _tau_share(ours: np.ndarray, published: np.ndarray) -> tuple[float, float, int]:
+    """(concordant less discordant pairs, pairs that both sides order as tau-b weighs them, arms) of one table."""
+    if ours.shape != published.shape:
+        raise UserError(f"rank correlation: {len(ours)} effects of ours against {len(published)} published")
+    i, j = np.triu_indices(len(ours), 1)
+    one, other = np.sign(ours[i] - ours[j]), np.sign(published[i] - published[j])
+    return float(one @ other), math.sqrt(np.count_nonzero(one) * np.count_nonzero(other)), len(ours)

@@ -99,6 +99,30 @@ def page(width: float, heights: Sequence[float], columns: int, legend: int = 0):
             plt.close(made)
 
 
+@contextmanager
+def sheet(width: float, columns: Sequence[Sequence[float]], legend: int = 0):
+    """(figure, pairs of panels by column, key) as `figure`: columns side by side, each of rows of its own heights.
+
+    The first panel of a pair is twice as wide as the second.
+    """
+    strip, tallest = 0.2 * legend + 0.05, max(map(sum, columns))
+    with plt.rc_context({**matplotlib.rcParamsDefault, "backend": "agg", **RC}):
+        made = plt.figure(figsize=(width, tallest + strip + 0.3), layout="constrained")
+        grid = made.add_gridspec(2, len(columns), height_ratios=[tallest, strip])
+        panels = []
+        for at, heights in enumerate(columns):
+            rest = tallest - sum(heights)  # room below a shorter column
+            ratios = [*heights, *([rest] if rest > 0.01 else [])]
+            inner = grid[0, at].subgridspec(len(ratios), 2, height_ratios=ratios, width_ratios=[2, 1])
+            panels.append([[made.add_subplot(inner[row, side]) for side in (0, 1)] for row in range(len(heights))])
+        key = made.add_subplot(grid[1, :])
+        key.set_axis_off()
+        try:
+            yield made, panels, key
+        finally:
+            plt.close(made)
+
+
 def legend(key: Axes, handles: Sequence, columns: int) -> None:
     """Puts a legend into the strip below the panels, filled row by row."""
     rows = -(-len(handles) // columns)

@@ -29,7 +29,8 @@ def run(args) -> int:
         for name in ("arms", "tables", "compare", "figures"):
             failed += not step(name, results, "--study", study)
     failed += not step("ledger", results, "--out", results)
-    failed += not step("report", results)
+    for name in ("forest", "page", "report"):
+        failed += not step(name, results)
     return 1 if failed else 0
 
 

@@ -23,7 +23,7 @@ from plugins.suite.errors import UserError
 from plugins.suite.files import one_line
 from plugins.suite.items import has_rules, logit_weights, odds
 
-PERCENT = ("bleu", "chrf", "top1", "top5", "miou", "box_ap", "box_ap50", "box_ap75", "class_accuracy")
+PERCENT = ("bleu", "chrf", "top1", "top5", "miou", "box_ap", "box_ap50", "box_ap75", "class_accuracy", "accuracy")
 SHARES = ("top1", "top5")  # means of items that are right or wrong
 STATISTICS = "bleu"  # column of sentence statistics
 SLOPE = "logit_length_slope"
@@ -81,6 +81,8 @@ class Run:
             return self.items["score"].to_numpy(dtype=float)
         if metric == "top5" and "top5" in self.items:
             return 100.0 * self.items["top5"].to_numpy(dtype=float)
+        if metric.startswith("accuracy_") and "part" in self.items:
+            return _by_part(self.items, metric.removeprefix("accuracy_"))
         if metric.startswith("bleu_length_") and STATISTICS in self.items:
             return _by_length(self.items, metric.removeprefix("bleu_length_"))
         if has_rules(self.items):
@@ -90,6 +92,15 @@ class Run:
     @property
     def n_items(self) -> int:
         return 0 if self.items is None else len(self.items)
+
+
+def _by_part(items: pd.DataFrame, name: str) -> np.ndarray | None:
+    """Accuracy of a part of the label, or of a stratum, by image; NaN where an image has no such token."""
+    names = list(items["part"].iloc[0])
+    if name not in names:
+        return None
+    right, total = (np.stack(items[key].to_numpy())[:, names.index(name)].astype(float) for key in ("right", "total"))
+    return np.divide(100 * right, total, out=np.full(len(items), np.nan), where=total > 0)
 
 
 def _by_length(items: pd.DataFrame, quarter: str) -> np.ndarray | None:
@@ -311,9 +322,8 @@ def _published_items(folder: Path, study: str) -> Callable[[Mapping], pd.DataFra
     by_run: dict[str, pd.DataFrame] = {}
     if path.is_file():
         table = _parquet(path)
-        table = table[table["study"] == study]
-        for (ablation, arm, seed), group in table.groupby(["ablation", "arm", "seed"], sort=False):
-            by_run[runs.run_name(study, ablation, arm, int(seed))] = group.sort_values("item").reset_index(drop=True)
+        for run, group in table[table["run"].str.startswith(f"{study}/")].groupby("run", sort=False):
+            by_run[run] = group.sort_values("item").reset_index(drop=True)
     return lambda row: by_run.get(str(row["run"]))
 
 

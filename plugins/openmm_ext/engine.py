@@ -25,7 +25,7 @@ from plugins.openmm_ext.checkpoints import last_checkpoint as last_checkpoint
 from plugins.openmm_ext.config import build_config, read_config, task_of, write_config
 from plugins.openmm_ext.hooks import path_scales, reseed
 from plugins.openmm_ext.loading import UnfitCheckpoint, UnreadableImage
-from plugins.suite.data import read_manifest
+from plugins.suite.data import check_once, read_manifest
 from plugins.suite.errors import UserError
 
 # The runner that trained in this process, by the run's folder, until `evaluate` scores with it.
@@ -169,7 +169,7 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
         if matched is not None:
             metrics[f"{task.PRIMARY}_at_matched_loss"] = round(matched, 4)
     scorer = f"{task.SCOPE} {import_module(task.SCOPE).__version__} {runner.cfg.test_evaluator.type}"
-    details = {"curve": curve, "chance": task.chance(results, runner.cfg.model)}
+    details = {"curve": curve, "chance": task.chance(results, runner.cfg.model), **getattr(metric, "facts", {})}
     if scales := path_scales(runner.model):
         details["path_scales"] = scales
     return {
@@ -275,9 +275,7 @@ def validation_loss(runner: Runner, seed: int) -> float:
 
 def check_data(spec: dict, data: Path) -> None:
     """UserError that names the first file, or annotation, that a training would stumble over."""
-    problem = task_of(spec).annotation_error(data, read_manifest(data / "manifest.json"))
-    if problem:
-        raise UserError(f"{problem}; prepare the data again")
+    check_once(data, read_manifest(data / "manifest.json"), task_of(spec).annotation_error)
 
 
 @contextmanager

@@ -13,7 +13,9 @@ Departures and choices where the paper leaves room:
   `pool` pools further and resizes the result bilinearly, for maps too large to attend over.
 - the relative tables have zero mean and standard deviation d_kh^-1/2 (read literally, the appendix code has this as the
   mean).
-- a relative layer accepts maps smaller than `map_size`: they use the middle of the tables.
+- a relative layer accepts maps smaller than `map_size`: they use the middle of the tables;
+- the paper has no official code beyond its appendix; public ports lay heads' results out as (position, value) and read
+  them as (value, position), which mixes space and channels: here each position keeps its values.
 
 Fast form. The relative logits of query i depend on the key through its column or its row alone, so they are two thin
 tables a query (W and H numbers) instead of (HW)^2 products with r; `kernels/factorised.py` has the attention over them.

@@ -19,9 +19,8 @@ Departures and choices:
 - q, k, v are one parameter; any odd `kernel_conv`, and odd maps under stride (the size is rounded up).
 
 Fast form. q_i . p_i is the same for every key of a query, so the softmax does not see it: attention over the keys k - p
-is the whole formula. Queries are taken in square blocks and meet the keys of the block's neighbourhood in one matrix
-product, masked to the windows and computed again in the backward pass: a few copies of k and v instead of k_a^2. FC and
-group convolution are two linear maps in a row and are multiplied into one kernel when that is no dearer.
+is the whole formula, and `kernels/local.py` makes it from a few copies of k and v instead of k_a^2. FC and group
+convolution are two linear maps in a row and are multiplied into one kernel when that is no dearer.
 """
 
 from __future__ import annotations

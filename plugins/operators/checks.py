@@ -1,4 +1,8 @@
-"""Checks of arguments, shared by the operators: every message names the argument, its value and the rule."""
+"""Checks of arguments, shared by the operators: every message names the argument, its value and the rule.
+
+They raise ValueError, since who calls a module writes Python. Files and options of a user are checked where they are
+read (`plugins.suite`), with an error of their own.
+"""
 
 from __future__ import annotations
 

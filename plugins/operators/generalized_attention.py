@@ -13,6 +13,11 @@ The bits b1 b2 b3 b4 are the string `terms`. Parameter names and initialisation 
 - 0100, 0110, 1100 and 1110 use the query itself on the y axis (mmcv transposes it), so they work on any map;
 - `spatial_range` works for any channel count and map size and needs no stored table (one in a checkpoint is
   ignored), and 0010 with a range masks around each query, not around pixel (0, 0).
+
+Fast form. r is a sum over the axes, so E2 + E4 are two tables a query, one of key columns and one of key rows, from as
+many products with r as there are offsets along an axis. With E1, `kernels/factorised.py` has the softmax over q . k and
+these tables. Without it, weights are products of a factor of the column, one of the row and one of the key; without E2
+either, the softmax itself separates into one along each axis; 0010 and 0000 have one map for all queries.
 """
 
 from __future__ import annotations
@@ -55,12 +60,22 @@ def axis_code(offsets: Tensor, dim: int) -> Tensor:
 
 
 def visible_along_axis(queries: int, keys: int, reach: int, kv_stride: int, device: torch.device) -> Tensor:
-    """Which keys a query may see along one axis: queries x keys, bool, by index on the two (strided) grids."""
+    """Which keys a query may see along one axis: queries x keys, bool, by index on the two (strided) grids.
+
+    As released: with stride 1 from `reach` before the query to `reach` + 1 behind it.
+    """
     i = torch.arange(queries, device=device).unsqueeze(1)
     a = torch.arange(keys, device=device).unsqueeze(0)
     low = torch.div(i - reach, kv_stride, rounding_mode="floor")
     high = torch.div(i + reach + 1, kv_stride, rounding_mode="floor")
     return (low <= a) & (a <= high)
+
+
+def within_window(queries: int, keys: int, window: int, kv_stride: int, device: torch.device) -> Tensor:
+    """Which keys lie in a window centred on the query along one axis: queries x keys, bool; strides as above."""
+    i = torch.arange(queries, device=device).unsqueeze(1)
+    a = torch.arange(keys, device=device).unsqueeze(0) * kv_stride
+    return (i - a).abs() <= window // 2
 
 
 class GeneralizedAttention(nn.Module):
@@ -73,6 +88,8 @@ class GeneralizedAttention(nn.Module):
         kv_stride: keys and values are pixels 0, s, 2s, ... of both axes.
         q_stride: likewise for queries; with more than 1 the branch is resized bilinearly to H x W.
         spatial_range: -1 for all keys, else reach in query pixels along each axis.
+        window: None, or K (odd): the keys at most K // 2 pixels off along each axis, the K x K window of a convolution. For
+            q_stride 1; not together with spatial_range.
         position_embedding_dim: P, width of the position code; -1 means C.
         position_magnitude: factor on offsets.
     Raises: ValueError naming argument, value and rule.
@@ -88,6 +105,7 @@ class GeneralizedAttention(nn.Module):
         spatial_range: int = -1,
         position_embedding_dim: int = -1,
         position_magnitude: float = 1,
+        window: int | None = None,
     ) -> None:
         super().__init__()
         require_terms(terms)
@@ -97,6 +115,15 @@ class GeneralizedAttention(nn.Module):
         require(
             spatial_range >= -1, "spatial_range", spatial_range, "-1 (unrestricted) or a reach of at least 0 pixels"
         )
+        if window is not None:
+            require(
+                window >= 1 and window % 2 == 1, "window", window, "must be odd, so that the query is in its middle"
+            )
+            require(
+                window > kv_stride // 2 * 2, "window", window, f"holds no key of some queries at kv_stride={kv_stride}"
+            )
+            require(q_stride == 1 and spatial_range < 0, "window", window, "goes with q_stride=1 and spatial_range=-1")
+        self.window = window
         self.in_channels, self.terms, self.heads = in_channels, terms, heads
         self.kv_stride, self.q_stride, self.spatial_range = kv_stride, q_stride, spatial_range
         self.position_dim = position_embedding_dim if position_embedding_dim > 0 else in_channels
@@ -169,12 +196,22 @@ class GeneralizedAttention(nn.Module):
         table = fc(code) / math.sqrt(2)
         return table[i - a - lowest].unflatten(-1, (self.heads, self.head_dim))
 
+    @property
+    def bounded(self) -> bool:
+        """Whether a query sees some of the keys only."""
+        return self.spatial_range >= 0 or self.window is not None
+
+    def seen_along_axis(self, queries: int, keys: int, device: torch.device) -> Tensor:
+        """The keys in sight along one axis, queries x keys, bool."""
+        if self.window is not None:
+            return within_window(queries, keys, self.window, self.kv_stride, device)
+        return visible_along_axis(queries, keys, self.spatial_range, self.kv_stride, device)
+
     def visible(self, h: int, w: int, hk: int, wk: int, device: torch.device) -> Tensor | None:
         """Keys that each query may see, (h w) x (hk wk) bool, or None when all are."""
-        if self.spatial_range < 0:
+        if not self.bounded:
             return None
-        rows = visible_along_axis(h, hk, self.spatial_range, self.kv_stride, device)
-        columns = visible_along_axis(w, wk, self.spatial_range, self.kv_stride, device)
+        rows, columns = self.seen_along_axis(h, hk, device), self.seen_along_axis(w, wk, device)
         return (rows[:, None, :, None] & columns[None, :, None, :]).reshape(h * w, hk * wk)
 
     def finish(self, x: Tensor, heads_out: Tensor, h: int, w: int) -> Tensor:
@@ -202,13 +239,12 @@ class GeneralizedAttention(nn.Module):
         query = None
         if self.e1 or self.e2:
             query = self.split_heads(self.query_conv(x[:, :, :: self.q_stride, :: self.q_stride]))
-        bounded = self.spatial_range >= 0
-        if self.terms in ("0000", "0010") and not bounded:
+        if self.terms in ("0000", "0010") and not self.bounded:
             return self.finish(x, self.one_map(key, value), 1, 1)
         if self.terms in ("1000", "1010"):
             return self.finish(x, self.content_attention(query, key, value, self.visible(h, w, hk, wk, x.device)), h, w)
         columns, rows = self.position_tables(query, h, w, hk, wk, value)
-        if bounded:
+        if self.bounded:
             columns, rows = self.bound_tables(columns, rows)
         if self.e1 or self.e2:
             out = self.table_attention(query, key, value, columns, rows)
@@ -259,8 +295,7 @@ class GeneralizedAttention(nn.Module):
         w, wk = columns.shape[-2:]
         hk, device = rows.shape[-1], rows.device
         h = rows.shape[-3] if rows.dim() == 5 else rows.shape[-2]
-        seen_x = visible_along_axis(w, wk, self.spatial_range, self.kv_stride, device)
-        seen_y = visible_along_axis(h, hk, self.spatial_range, self.kv_stride, device)
+        seen_x, seen_y = self.seen_along_axis(w, wk, device), self.seen_along_axis(h, hk, device)
         if rows.dim() == 5:
             seen_y = seen_y.unsqueeze(1)
         return columns.masked_fill(~seen_x, -math.inf), rows.masked_fill(~seen_y, -math.inf)
@@ -322,9 +357,9 @@ class GeneralizedAttention(nn.Module):
 
     def pairs(self, queries: int, keys: int) -> int:
         """How many (query, key) pairs of one axis the range lets see each other."""
-        if self.spatial_range < 0:
+        if not self.bounded:
             return queries * keys
-        return int(visible_along_axis(queries, keys, self.spatial_range, self.kv_stride, torch.device("cpu")).sum())
+        return int(self.seen_along_axis(queries, keys, torch.device("cpu")).sum())
 
     def macs(self, x: Tensor) -> int:
         """Multiply-adds of the published algorithm on this input, whole batch; softmax and additions left out.
@@ -335,7 +370,7 @@ class GeneralizedAttention(nn.Module):
         c, n, nk = self.in_channels, h * w, hk * wk
         along_x, along_y = self.pairs(w, wk), self.pairs(h, hk)
         seen = along_x * along_y
-        shared = self.terms == "0010" and self.spatial_range < 0
+        shared = self.terms == "0010" and not self.bounded
         total = nk * c * c + (c * c if shared else n * c * c)
         if self.e1 or self.e2:
             total += n * c * c

@@ -14,7 +14,6 @@ from functools import partial
 
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 COUNTER = "torch FlopCounterMode / 2, operators by their own macs()"
@@ -31,18 +30,6 @@ def _attention_flops(query, key, value, *options, out_shape=None, **more) -> int
 
 # torch's counter knows the fused attention of GPUs only.
 FUSED_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
-
-
-class _LinspaceOnCpu(TorchFunctionMode):
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        return function(*args, **(kwargs or {}) | ({"device": "cpu"} if function is torch.linspace else {}))
-
-
-@contextlib.contextmanager
-def meta_device():
-    """Models built within it take no memory. mmpretrain reads drop rates off a `linspace`, which keeps its numbers."""
-    with torch.device("meta"), _LinspaceOnCpu():
-        yield
 
 
 def count_parameters(model: nn.Module) -> int:

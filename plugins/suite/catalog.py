@@ -408,10 +408,10 @@ def _recipe_file(study: str, stem: str) -> Path:
 def _recipe(_root: Path, study: str, stem: str, chain: tuple[str, ...] = ()) -> dict:
     path = _recipe_file(study, stem)
     content = _recipe_content(study, stem, chain)
-    engine = content.get("engine")
-    if not isinstance(engine, str) or engine not in schema.RECIPES:
+    kind = schema.recipe_type(content)
+    if kind is None:
         parse(schema.Recipe, {key: content[key] for key in schema.Recipe.model_fields if key in content}, path)
-    parse(schema.RECIPES[engine], content, path)
+    parse(kind, content, path)
     _check_data(content["data"], path)
     config = content["train"].get("config")
     if config and not (path.parent / config).is_file():
@@ -439,30 +439,37 @@ def _recipe_content(study: str, stem: str, chain: tuple[str, ...]) -> dict:
 
 
 def data_folder(data: dict) -> str:
-    """The folder of a recipe's data set below results/data/<scale>: its name, then its languages, if any. One with a
-    seed has also the parameters that are not those of DEFAULTS, and last the seed.
+    """The folder of a recipe's data set below results/data/<scale>: its name, its languages if any, its seed if any.
+
+    With a seed, the other parameters stand before it, in the order of their names.
     """
     words = [data["name"], *(str(data[key]) for key in ("source", "target") if key in data)]
     if "seed" in data:
-        defaults = _dataset_defaults(data["name"]) or {}
-        others = sorted(key for key in data if key not in ("name", "source", "target", "seed", "workers"))
-        words += [_word(key, data[key]) for key in others if data[key] != defaults.get(key)]
+        words += [f"{key}_{_word(value)}" for key, value in sorted(data.items()) if key not in NOT_IN_FOLDER]
         words.append(str(data["seed"]))
     return "_".join(words)
 
 
-def _word(key: str, value: Any) -> str:
-    """A parameter as a part of a folder's name: a text itself, else its key with the value."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return key if value else f"no_{key}"
-    return re.sub("[^a-z0-9]", "_", f"{key}{value}")
+# `workers` says how a data set is prepared, not what is in it.
+NOT_IN_FOLDER = ("name", "source", "target", "seed", "workers")
 
 
-def seeded(data: dict, seed: int) -> dict:
-    """The data of a run: `seed: run` in a recipe stands for the run's own seed, so that each run draws new data."""
+def _word(value: Any) -> str:
+    """A parameter as a part of a folder's name; what is no small letter or digit becomes _."""
+    return re.sub("[^a-z0-9]", "_", str(value).lower())
+
+
+def data_with_seed(data: dict, seed: int) -> dict:
+    """A recipe's `data` with the run's seed in the place of `seed: run`."""
     return {**data, "seed": seed} if data.get("seed") == RUN_SEED else data
+
+
+def data_in(data: dict, folder: str) -> dict | None:
+    """A recipe's `data` as it stands in a folder, with that folder's seed; None where it is another's."""
+    if data.get("seed") == RUN_SEED:
+        seed = folder.rpartition("_")[2]
+        data = data_with_seed(data, int(seed)) if re.fullmatch("[0-9]{1,10}", seed, re.ASCII) else data
+    return data if data_folder(data) == folder else None
 
 
 def _check_data(data: dict, path: Path) -> None:
@@ -474,10 +481,10 @@ def _check_data(data: dict, path: Path) -> None:
     for key, value in data.items():
         if key == "name":
             continue
-        if key == "seed" and value == RUN_SEED and key in defaults:
-            continue
         if key not in defaults:
             raise UserError(f"{path}: data.{key}: '{data['name']}' has no such parameter{nearest(key, defaults)}")
+        if key == "seed" and value == RUN_SEED:
+            continue
         kind = type(defaults[key])
         if type(value) is not kind and not (kind is float and type(value) is int):
             raise UserError(f"{path}: data.{key}: {value!r} must be of type {kind.__name__}, like {defaults[key]!r}")
@@ -517,13 +524,15 @@ def _resolved(_root: Path, scale: str, study: str, ablation: str, arm_slug: str,
     if arm is None:
         raise UserError(f"{path}: no arm '{arm_slug}'{nearest(arm_slug, arms)}")
     spec = recipe(study, known[ablation].recipe_name, scale)
+    source = f"{path}: arms.{arm} on {known[ablation].recipe_name}-{scale}.yaml"
+    if len(schema.ENGINE_TASKS[spec["engine"]]) > 1 and schema.task_of_recipe(spec) != known[ablation].task:
+        theirs = schema.task_of_recipe(spec)
+        raise UserError(f"{source}: task: {known[ablation].task}, but the recipe is for {theirs}; name another recipe")
     spec["model"] = merge(spec.get("model", {}), arms[arm].set or {})
-    spec["data"] = seeded(spec["data"], seed)
     identity = {"scale": scale, "study": study, "ablation": ablation, "arm": arm, "seed": seed}
     start = _pretraining(known, ablation, arm, path)
     if start:
         spec["pretrained"] = Run(scale, study, *start, seed, label=start[1], home=start).metrics
-    source = f"{path}: arms.{arm} on {known[ablation].recipe_name}-{scale}.yaml"
     return completed(identity | {"task": known[ablation].task} | spec, source)
 
 
@@ -535,8 +544,11 @@ def completed(spec: dict, source: str = "spec") -> dict:
     engine = spec.get("engine")
     if not isinstance(engine, str) or engine not in schema.SPECS:
         raise UserError(f"{source}: engine: {engine!r} is not allowed{nearest(engine, schema.SPECS)}")
-    checked = parse(schema.SPECS[engine], spec, source)
+    task = spec.get("task")
+    kind = schema.TASK_SPECS.get(task) if isinstance(task, str) else None
+    checked = parse(kind or schema.SPECS[engine], spec, source)
     content = checked.model_dump() | {"model": checked.model.model_dump(exclude_unset=True)}
+    content["data"] = data_with_seed(content["data"], content["seed"])
     return {key: content[key] for key in [*IDENTITY, *content] if key in content}
 
 

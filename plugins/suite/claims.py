@@ -42,7 +42,9 @@ from plugins.suite import catalog
 from plugins.suite.errors import UserError
 from plugins.suite.files import nearest, one_line, read_yaml
 
-PRIMARY = {"translation": "bleu", "classification": "top1", "segmentation": "miou", "detection": "box_ap"}
+PRIMARY = {
+    "translation": "bleu", "classification": "top1", "segmentation": "miou", "detection": "box_ap", "probe": "accuracy",
+}  # fmt: skip
 LOWER_IS_BETTER = ("losses.", "cost.", "wall_s.")
 COMMON_LOSS = "top1_at_common_loss"  # made of two arms' curves, at the larger of the least losses that they reach
 
@@ -463,7 +465,7 @@ class Part(Strict):
 
     id: Annotated[str, Field(pattern="^[a-z]{1,2}$")]
     says: Name
-    task: Literal["translation", "classification", "segmentation", "detection"]
+    task: Literal["translation", "classification", "segmentation", "detection", "probe"]
     level: Literal["trained", "exact", "timing", "printed"]
     check: AnyCheck
     reference: Pair | None = None

@@ -34,7 +34,7 @@ MANIFEST = "manifest.json"
 AGAIN = "prepare the data again (snakemake --forcerun prepare_data)"
 # What a data folder may hold. A folder with anything else at its top is somebody's own and is not replaced.
 OWN_NAMES = {MANIFEST, "text", "bin", "subword.codes", "subword.model", "subword.vocab"}
-OWN_NAMES |= {"images", "annotations", "masks", "classes", "tags", "strata"}
+OWN_NAMES |= {"images", "annotations", "masks", "classes", "arrays", "tags", "strata"}
 THREADS = 8
 # Modules of plugins/datasets that check, fetch and hand on, but write no byte of a data set.
 AROUND = {"__init__.py", "__main__.py", "prepare.py", "originals.py"}

@@ -40,6 +40,7 @@ PARTS = (
     ("Options of detection", "", options.DetectionOptions),
     ("Options of segmentation", "", options.SegmentationOptions),
     ("Options of classification", "", options.ClassificationOptions),
+    ("Options of image probes", "", options.ProbeOptions),
     (
         "Recipe for fairseq",
         "With `like`, mappings are merged key by key; `data` is replaced whole.",
@@ -47,6 +48,7 @@ PARTS = (
     ),
     ("Recipe for mmdet", "", schema.DetectionRecipe),
     ("Recipe for mmseg", "", schema.SegmentationRecipe),
+    ("Recipe for mmseg, image probes", "", schema.ProbeRecipe),
     ("Recipe for mmpretrain", "", schema.ClassificationRecipe),
     ("Models of the papers' tables", "", schema.Models),
     ("Published numbers", "Columns of the CSV file, in this order.", schema.ReferenceRow),

@@ -9,6 +9,7 @@ translation     source_words: int; bleu: hypothesis and reference length, matche
                 where rules decide target words, also rules: their names; right, total: words by rule; stratum
 classification  label, predicted: int; top5: bool
 segmentation    intersect, union: pixels by class (lists of ints), ignored pixels left out
+probe           part: names (all, parts of the label, strata); right, total: labelled tokens, by part (lists of ints)
 detection       boxes: [x, y, width, height] of each detection, pixels of the image; scores; labels: index of class
 """
 
@@ -31,6 +32,7 @@ COLUMNS = {
     "classification": ("label", "predicted", "top5"),
     "segmentation": ("intersect", "union"),
     "detection": ("boxes", "scores", "labels"),
+    "probe": ("part", "right", "total"),
 }
 # By how much, in percent, metrics and what the items say may differ: frameworks round to two digits.
 TOLERANCE = 0.01
@@ -50,6 +52,7 @@ def _types() -> dict:
         "label": pa.int32(), "predicted": pa.int32(), "top5": pa.bool_(),
         "intersect": numbers, "union": numbers,
         "boxes": pa.list_(pa.list_(pa.float64())), "scores": pa.list_(pa.float64()), "labels": pa.list_(pa.int32()),
+        "part": pa.list_(pa.string()),
     }  # fmt: skip
 
 
@@ -108,7 +111,10 @@ def scores(task: str, frame, annotations: Path | None = None) -> dict[str, float
         raise UserError(f"items: {'no rows' if not missing else f'column {missing[0]!r} is missing'} for task {task}")
     if task == "detection":
         return _detection(frame, annotations)
-    return {"translation": _translation, "classification": _classification, "segmentation": _segmentation}[task](frame)
+    of = {
+        "translation": _translation, "classification": _classification, "segmentation": _segmentation, "probe": _probe,
+    }  # fmt: skip
+    return of[task](frame)
 
 
 def disagreement(task: str, metrics: Mapping[str, float], frame, annotations: Path | None = None) -> str:
@@ -206,6 +212,13 @@ def _segmentation(frame) -> dict[str, float]:
     shares = [i / u for i, u in zip(intersect, union, strict=True) if u]
     pixels = (sum(intersect) + sum(union)) / 2
     return {"miou": 100 * sum(shares) / len(shares), "pixel_accuracy": 100 * sum(intersect) / pixels}
+
+
+def _probe(frame) -> dict[str, float]:
+    """Shares of labelled tokens that are right; a stratum without any has no accuracy."""
+    right, total = _sum(frame["right"]), _sum(frame["total"])
+    names = ["accuracy", *(f"accuracy_{name}" for name in list(frame["part"].iloc[0])[1:])]
+    return {name: 100 * r / t for name, r, t in zip(names, right, total, strict=True) if t}
 
 
 def _detection(frame, annotations: Path | None) -> dict[str, float]:

@@ -36,13 +36,11 @@ def dataset_sources(scale: str, folder: str, wanted: list[str]) -> list[str]:
 
 def _dataset(scale: str, folder: str, wanted: list[str]) -> dict:
     """What the recipes of one scale say of the data set of a folder; those that share it must agree."""
-    seed = folder.rpartition("_")[2]
     sharing = [
-        (path, values)
+        (path, content)
         for study in wanted
         for path, recipe in catalog.recipes(study, scale).items()
-        for values in [catalog.seeded(recipe["data"], int(seed)) if seed.isdecimal() else recipe["data"]]
-        if catalog.data_folder(values) == folder
+        if (content := catalog.data_in(recipe["data"], folder)) is not None
     ]
     if not sharing:
         raise UserError(
@@ -107,9 +105,9 @@ def dataset_generator(scale: str, folder: str, wanted: list[str]) -> str:
 
 
 def timed_data(study: str, recipe: str, scale: str) -> str:
-    """The manifest of the data set of a recipe whose arms are timed."""
-    values = catalog.seeded(catalog.recipe(study, recipe, scale)["data"], seed=1)
-    return f"results/data/{scale}/{catalog.data_folder(values)}/manifest.json"
+    """The manifest of the data set of a recipe whose arms are timed; that of seed 1 where each seed has its own."""
+    data = catalog.data_with_seed(catalog.recipe(study, recipe, scale)["data"], 1)
+    return f"results/data/{scale}/{catalog.data_folder(data)}/manifest.json"
 
 
 def timed_sources(study: str, recipe: str, scale: str) -> list[str]:

@@ -39,6 +39,17 @@ class ImageAttention(Strict):
     kv_stride: int = option("stride at which keys and values are taken", "pixels of the map", ge=1)
     heads: int = option("number of heads, which divides the channels", ge=1)
     spatial_range: int = option("furthest offset of a key from its query, -1 for no limit", "keys", ge=-1)
+    window: int = option(
+        "side (odd) of a window of keys centred on the query, in place of spatial_range", "pixels of the map", ge=1
+    )
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> ImageAttention:
+        if self.window and self.window % 2 == 0:
+            raise fault("window", f"{self.window} must be odd, so that the query stands in its middle")
+        if self.window and self.spatial_range is not None:
+            raise fault("window", "is another kind of limit than spatial_range; leave one of them out")
+        return self
 
 
 class SentenceAttention(Strict):
@@ -140,6 +151,26 @@ class ACmix(Strict):
     kernel_att: Literal[1, 3, 5, 7, 9, 11] = option("ResNets: side of the attention window")
     kernel_conv: Literal[1, 3, 5, 7] = option("side of the convolution")
     drop_path: float = option("stochastic depth of the last block", ge=0, lt=1)
+
+
+class AAConvLayer(Strict):
+    """One attention augmented convolution (arXiv 1904.09925), 3x3."""
+
+    side: int = option("height and width of the maps", "pixels of the map", ge=1)
+    kappa: float = option("d_k / output channels", ge=0, le=1)
+    nu: float = option("d_v / output channels; 0 for a plain convolution, 1 for attention alone", ge=0, le=1)
+    heads: int = option("number of heads", ge=1)
+    key_floor: int = option("least d_k of a head", "channels", ge=1)
+    position: Literal["none", "sine", "coordconv", "relative"] = option("position encoding of the attention")
+
+
+class ACmixLayer(Strict):
+    """One ACmix (arXiv 2111.14556)."""
+
+    mix: Literal["attention", "convolution", "sum", "convex", "free"] = option("the paths, and how they are weighed")
+    heads: int = option("number of heads, which divides the channels", ge=1)
+    kernel_att: Literal[1, 3, 5, 7, 9, 11] = option("side of the attention window")
+    kernel_conv: Literal[1, 3, 5, 7] = option("side of the convolution")
 
 
 class TranslationOptions(Strict):
@@ -280,6 +311,41 @@ class ClassificationModel(ClassificationOptions):
         return self
 
 
+class ProbeOptions(Strict):
+    """Image probes: the one layer behind the stem of the recipe's network, or a whole network with a map at its end."""
+
+    attention: ImageAttention | None = option("generalized attention, or null for none")
+    dynamic_convolution: ImageDynamicConvolution | None = option("dynamic convolution, or null for none")
+    deformable: bool = option("deformable convolution in the place of the recipe's 3x3 convolution, where it has one")
+    aaconv: AAConvLayer = option("an attention augmented convolution")
+    acmix: ACmixLayer = option("an ACmix layer")
+    coatnet: CoAtNet = option("a CoAtNet or ViT_REL in the place of stem and layer")
+
+
+LAYERS = ("attention", "dynamic_convolution", "aaconv", "acmix")
+
+
+class ProbeModel(ProbeOptions):
+    """Image probes, resolved."""
+
+    @model_validator(mode="after")
+    def _go_together(self) -> ProbeModel:
+        layers = [key for key in LAYERS if getattr(self, key)]
+        if len(layers) > 1:
+            raise fault(layers[1], f"takes the same place as {layers[0]}; leave one of them out")
+        if self.coatnet and (layers or self.deformable):
+            raise fault("coatnet", f"is a whole network, which has no {(layers or ['deformable'])[0]}; leave one out")
+        if self.coatnet and not self.coatnet.image_size:
+            raise fault("coatnet.image_size", "is missing; give it in the recipe")
+        if self.attention and not self.attention.terms:
+            raise fault("attention.terms", "is missing; give the four bits")
+        if self.dynamic_convolution and not self.dynamic_convolution.kernel:
+            raise fault("dynamic_convolution.kernel", "is missing; give the side of the window")
+        if self.aaconv and not self.aaconv.side:
+            raise fault("aaconv.side", "is missing; give it in the recipe")
+        return self
+
+
 def _need_network(model: DetectionModel | ClassificationModel) -> None:
     for family in ("aaconv", "acmix"):
         if getattr(model, family) and not getattr(model, family).network:
@@ -292,4 +358,5 @@ ARM_OPTIONS: dict[str, type[Strict]] = {
     "detection": DetectionOptions,
     "segmentation": SegmentationOptions,
     "classification": ClassificationOptions,
+    "probe": ProbeOptions,
 }

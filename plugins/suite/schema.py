@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
@@ -16,7 +17,7 @@ from plugins.suite.typed import Strict, absent, described, fault, pattern, uniqu
 from plugins.suite.typed import parse as parse
 
 Scale = Literal["mini", "small", "paper"]
-Task = Literal["translation", "detection", "segmentation", "classification"]
+Task = Literal["translation", "detection", "segmentation", "classification", "probe"]
 Engine = Literal["fairseq", "mmdet", "mmseg", "mmpretrain"]
 # Names of studies, ablations, recipes and data sets become folders and words of shell commands.
 Name = pattern("[a-z][a-z0-9_]{0,63}", "a name of small letters, digits and _")
@@ -32,7 +33,12 @@ ConfigFile = pattern("[A-Za-z0-9_][A-Za-z0-9_.-]*[.]py", "the name of a Python f
 DottedKey = pattern("[A-Za-z_][A-Za-z0-9_]*([.][A-Za-z0-9_]+)*", "a dotted key")
 Hex = pattern("[0-9a-f]+", "hexadecimal digits")
 Text = pattern("(?s:.*[^ \t\r\n].*)", "text")
-ENGINE_TASKS = {"fairseq": "translation", "mmdet": "detection", "mmseg": "segmentation", "mmpretrain": "classification"}
+ENGINE_TASKS = {
+    "fairseq": ("translation",),
+    "mmdet": ("detection",),
+    "mmseg": ("segmentation", "probe"),
+    "mmpretrain": ("classification",),
+}
 
 
 def names(item: Any) -> Any:
@@ -55,6 +61,10 @@ class Configuration(Strict):
     data_root: Text | None = described("the folder of the public data sets, or null")
     fetch: bool = described("whether to download into data_root the originals that it lacks", False)
     device: Literal["auto", "cpu", "cuda"] = described("where to train; auto takes a GPU where there is one")
+    tests: list[dict[str, Any]] = absent(
+        "of a registered plan (experiments/plans/): the parts that its runs will judge"
+    )
+    spread: Literal["own", "pooled"] = absent("of a registered plan: whose spread judges; each arm's own without it")
 
 
 class Study(Strict):
@@ -133,7 +143,10 @@ class Ablation(Strict):
 
 
 class Data(Strict):
-    """The data set of a recipe; further keys are the parameters of the set, those of DEFAULTS in its module."""
+    """The data set of a recipe; further keys are the parameters of the set, those of DEFAULTS in its module.
+
+    `seed: run`: the run's seed is the data's too, so that every seed has its own training and test items.
+    """
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, bool | int | float | str]
@@ -305,6 +318,16 @@ class SegmentationRecipe(Recipe):
     measure: OpenMMMeasure = described("the input of the cost")
 
 
+class ProbeRecipe(Recipe):
+    """A recipe with engine: mmseg and task: probe, for image probes."""
+
+    task: Literal["probe"] = described("tells it from a recipe for segmentation")
+    model: options.ProbeOptions = described("the options that every arm shares", options.ProbeOptions())
+    train: OpenMMTrain = described("training")
+    evaluate: OpenMMEvaluate = described("scoring", OpenMMEvaluate())
+    measure: OpenMMMeasure = described("the input of the cost")
+
+
 class ClassificationRecipe(Recipe):
     """A recipe with engine: mmpretrain, for classification."""
 
@@ -322,6 +345,20 @@ RECIPES: dict[str, type[Recipe]] = {
     "mmseg": SegmentationRecipe,
     "mmpretrain": ClassificationRecipe,
 }
+# Recipes of tasks that share an engine with another; they name their task.
+TASK_RECIPES: dict[str, type[Recipe]] = {"probe": ProbeRecipe}
+
+
+def recipe_type(content: Mapping) -> type[Recipe] | None:
+    """The type of a recipe by the task that it names, or by its engine; None where it has no known engine."""
+    engine, task = content.get("engine"), content.get("task")
+    named = TASK_RECIPES.get(task) if isinstance(task, str) else None
+    return named or (RECIPES.get(engine) if isinstance(engine, str) else None)
+
+
+def task_of_recipe(content: Mapping) -> str:
+    """The task of a checked recipe."""
+    return content.get("task") or ENGINE_TASKS[content["engine"]][0]
 
 
 class Identity(Strict):
@@ -337,9 +374,10 @@ class Identity(Strict):
 
     @model_validator(mode="after")
     def _task_of_engine(self) -> Identity:
-        task = ENGINE_TASKS[self.engine]
-        if self.task != task:
-            raise fault("task", f"{self.task}, but the recipe's engine {self.engine} does {task}; name another recipe")
+        tasks = ENGINE_TASKS[self.engine]
+        if self.task not in tasks:
+            does = " and ".join(tasks)
+            raise fault("task", f"{self.task}, but the recipe's engine {self.engine} does {does}; name another recipe")
         return self
 
 
@@ -367,12 +405,19 @@ class ClassificationSpec(ClassificationRecipe, Identity):
     model: options.ClassificationModel = described("the operators")
 
 
+class ProbeSpec(ProbeRecipe, Identity):
+    """A resolved run of an image probe."""
+
+    model: options.ProbeModel = described("the operators")
+
+
 SPECS: dict[str, type[Recipe]] = {
     "fairseq": FairseqSpec,
     "mmdet": DetectionSpec,
     "mmseg": SegmentationSpec,
     "mmpretrain": ClassificationSpec,
 }
+TASK_SPECS: dict[str, type[Recipe]] = {"probe": ProbeSpec}
 
 
 ##### the papers' model tables and numbers #####

@@ -48,13 +48,15 @@ def test_tables_figures_verdicts_and_report(finished):
             "summary.md",
             "comparison.md",
             "comparison.csv",
-            "claims.md",
-            "claims.csv",
+            "arms.csv",
             "tiny.tex",
         ):
             assert (results / "tables" / study / name).stat().st_size > 0
-        for suffix in ("svg", "pdf", "png"):
-            assert (results / "figures" / study / f"tradeoff.{suffix}").stat().st_size > 1000
+    for suffix in ("svg", "pdf", "png"):
+        assert (results / f"figures/muse/lengths.{suffix}").stat().st_size > 1000
+    for name in ("ledger.csv", "ledger.md", "figures/forest.png", "ledger.html", "report.html"):
+        assert (results / name).stat().st_size > 1000
+    assert 'id="run-mini-muse-tiny-muse-seed1"' in (results / "ledger.html").read_text()
     with (results / "tables/muse/runs.csv").open() as handle:
         rows = list(csv.DictReader(handle))
     assert [(row["arm"], row["status"]) for row in rows] == [("transformer", "done"), ("muse", "done")]
@@ -65,7 +67,8 @@ def test_snakemakes_own_report_is_one_page(finished):
     done = finished.snakemake("--report", "page.html")
     assert done.returncode == 0, done.stderr[-2000:]
     page = (finished.root / "page.html").read_text()
-    assert "multiply-adds" in page and "tradeoff" in page
+    assert "multiply-adds" in page and "lengths" in page
+    assert "Begin with" in page and "at what cost" in page  # the text that it opens on
 
 
 def test_the_second_call_has_nothing_to_do(finished):
@@ -96,7 +99,7 @@ def test_the_declared_sources_are_those_that_a_run_imports(finished, monkeypatch
         ("plugins/fairseq_ext/engine.py", {TRANSFORMER, MUSE, SENTENCES}),
         ("plugins/runner/measure.py", set(RUNS)),
         ("plugins/operators/acmix.py", set()),
-        ("analysis/stats.py", set()),
+        ("analysis/arms.py", set()),
     ],
 )
 def test_editing_a_file_reruns_exactly_the_runs_that_use_it(finished, path, reruns):
@@ -179,7 +182,7 @@ def test_a_failing_arm_is_shown_and_the_others_go_on(fresh):
     assert rows["muse"]["status"] == "failed" and rows["muse"]["error"]
     assert "failed" in (fresh.root / "results/mini/tables/muse/summary.md").read_text()
     assert not (fresh.root / f"results/runs/mini/{MUSE}/metrics.json").exists()
-    assert (fresh.root / "results/mini/figures/muse/tradeoff.png").is_file()
+    assert (fresh.root / "results/mini/figures/muse/lengths.png").is_file()
     assert (fresh.root / "results/mini/report.html").is_file()
 
 
@@ -205,7 +208,8 @@ def test_a_clone_draws_the_published_figures_without_training(finished, fresh):
     (published / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     done = fresh.snakemake("figures")
     assert done.returncode == 0, done.stderr[-2000:]
-    assert (published / "figures/muse/tradeoff.pdf").is_file() and (published / "report.html").is_file()
+    assert (published / "figures/muse/lengths.pdf").is_file() and (published / "report.html").is_file()
+    assert 'id="run-mini-muse-tiny-muse-seed1"' in (fresh.root / "results/published/ledger.html").read_text()
     assert not (fresh.root / "results/runs").exists()
     shutil.rmtree(published / "figures")
     assert fresh.planned("figures") == set()

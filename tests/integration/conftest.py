@@ -29,8 +29,7 @@ def one_thread():
 
 def completed(spec: dict) -> dict:
     """A hand-written spec with the defaults of the keys that it leaves out."""
-    train, evaluate = {"gpus": 1, "options": {}} | spec["train"], {"split": "test"} | spec.get("evaluate", {})
-    return spec | {"train": train, "evaluate": evaluate}
+    return catalog.completed(spec)
 
 
 def recipe_of(study: str, recipe: str) -> dict:

@@ -250,8 +250,10 @@ def test_the_paper_s_pre_training_and_fine_tuning_take_a_step(name, data):
 
 @pytest.mark.parametrize(("fraction", "numbers"), [(0.5, ("0", "1")), (0.1, ("0",)), (1.0, ("0", "1", "2", "3"))])
 def test_a_share_of_the_training_set(fraction, numbers, data):
+    from mmengine.registry import init_default_scope
     from mmpretrain.registry import DATASETS
 
+    init_default_scope("mmpretrain")  # a test before may have left another
     cfg = config.build_config(make_spec(model={"train_fraction": fraction}), data)
     images = [Path(image["img_path"]) for image in DATASETS.build(cfg.train_dataloader.dataset).load_data_list()]
     assert {(p.parent.name, p.stem) for p in images} == {(name, number) for name in CLASSES for number in numbers}

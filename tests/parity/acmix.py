@@ -59,6 +59,12 @@ def acmix(constructor: dict, data: dict, meta: dict) -> dict:
     }
 
 
+def of_kind(constructor: dict, name: str, kind: str) -> None:
+    """Raise ValueError where an option that is a class, recorded by its name, is not the released default."""
+    if kind not in str(constructor.get(name) or kind):
+        raise ValueError(f"{name}={constructor[name]!r}: our block has {kind} only")
+
+
 class Bottleneck(nn.Module):
     """The released block: 1x1, ACmix with the stride, 1x1 to four times the planes, a norm after each, residual."""
 
@@ -78,7 +84,8 @@ class Bottleneck(nn.Module):
 def bottleneck(constructor: dict, data: dict, meta: dict) -> dict:
     """The block of the released ResNet; `downsample` is read off the recorded parameters."""
     sizes = ("inplanes", "planes", "k_att", "head", "k_conv", "stride", "downsample", "groups", "base_width")
-    only(constructor, **dict.fromkeys((*sizes, "dilation"), ()), norm_layer=(None, "BatchNorm2d"))
+    only(constructor, **dict.fromkeys((*sizes, "dilation", "norm_layer"), ()))
+    of_kind(constructor, "norm_layer", "BatchNorm2d")
     stride = constructor.get("stride", 1)
     width = int(constructor["planes"] * (constructor.get("base_width", 64) / 64)) * constructor.get("groups", 1)
     layer = {"in_planes": width, "out_planes": width, "kernel_att": constructor["k_att"], "head": constructor["head"]}
@@ -175,7 +182,9 @@ def swin_block(constructor: dict, data: dict, meta: dict) -> dict:
     """The block of the released Swin; a map no larger than the window is one window and is not shifted."""
     shared = ("dim", "num_heads", "qkv_bias", "qk_scale", "attn_drop")
     more = ("input_resolution", "window_size", "shift_size", "mlp_ratio", "drop", "drop_path")
-    only(constructor, **dict.fromkeys((*shared, *more), ()), act_layer=(None, "GELU"), norm_layer=(None, "LayerNorm"))
+    only(constructor, **dict.fromkeys((*shared, *more, "act_layer", "norm_layer"), ()))
+    of_kind(constructor, "act_layer", "GELU")
+    of_kind(constructor, "norm_layer", "LayerNorm")
     size = tuple(constructor["input_resolution"])
     window, shift = side(constructor.get("window_size", 7), "window_size"), constructor.get("shift_size", 0)
     if min(size) <= window:

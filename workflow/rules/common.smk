@@ -56,7 +56,9 @@ for name in ALL_STUDIES:
 COMMAND = "snakemake --cores all --config " + " ".join(
     shlex.quote(f"{key}={json.dumps(value)}") for key, value in config.items()
 )
-ANALYSIS = sorted(str(path) for pattern in ("*.py", "*.html") for path in Path("analysis").rglob(pattern))
+ANALYSIS = sorted(str(path) for pattern in ("*.py", "*.html", "*.js") for path in Path("analysis").rglob(pattern))
+# Where a page of its own is made of a ledger: after a run, and of all that is published.
+LEDGERS = "published|mini|small|paper"
 
 
 wildcard_constraints:
@@ -117,6 +119,17 @@ def studies_at(where):
     return PUBLISHED[where.removeprefix("published/")] if where.startswith("published/") else STUDIES
 
 
+def shown_on_page(where):
+    """Runs, arms and figures that the page of a ledger shows."""
+    scales = [f"published/{scale}" for scale in PUBLISHED] if where == "published" else [where]
+    return [
+        f"results/{scale}/{part}"
+        for scale in scales
+        for study in studies_at(scale)
+        for part in (f"tables/{study}/runs.csv", f"tables/{study}/arms.csv", f"figures/{study}")
+    ]
+
+
 def show_gaps():
     """After a failure: tables, figures and report of what there is, with the gaps shown as `failed` or `missing`.
 
@@ -125,3 +138,9 @@ def show_gaps():
     if Path(f"results/{SCALE}/expected.json").is_file():
         for command in (["rebuild", f"results/{SCALE}"], ["status"]):
             subprocess.run([sys.executable, "-m", "analysis", *command], check=False)
+
+
+def show_outcome():
+    """At the end: the verdicts counted in words, and where the pages are."""
+    if Path(f"results/{SCALE}/ledger.csv").is_file():
+        subprocess.run([sys.executable, "-m", "analysis", "page", f"results/{SCALE}", "--outcome"], check=False)

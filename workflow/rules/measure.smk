@@ -37,7 +37,7 @@ rule time_arms:
     conda:
         "../../environment.yml"
     resources:
-        machine=100, # all of it: trainings take 1 each
+        machine=100,  # all of it: trainings take 1 each
         gpu=GPUS_PER_RUN,
     params:
         device=config["device"],

@@ -93,6 +93,79 @@ rule judge_claims:
         "python -m analysis ledger results/{wildcards.where:q} --out results/{wildcards.where:q} &> {log:q}"
 
 
+rule judge_published:
+    """One ledger of all published results: each trained part at every scale, and what needs no training."""
+    input:
+        runs=[f"results/published/{scale}/tables/{study}/runs.csv" for scale in PUBLISHED for study in PUBLISHED[scale]],
+        costs=sorted(str(path) for path in Path("results/published/paper").rglob("*.json")),
+        timings=sorted(str(path) for path in Path("results/published/timing").rglob("*.json")),
+        claims=expand("experiments/{study}/claims.yaml", study=ALL_STUDIES),
+        reference=expand("experiments/{study}/reference.csv", study=ALL_STUDIES),
+        sources=ANALYSIS,
+    output:
+        "results/published/ledger.csv",
+        report(
+            "results/published/ledger.md",
+            caption="../report/claims.rst",
+            category="claims",
+            labels={"item": "verdicts", "scale": "all published"},
+        ),
+    log:
+        "results/logs/published/judge_published.log",
+    conda:
+        "../../environment.yml"
+    params:
+        folders=[f"results/published/{scale}" for scale in PUBLISHED],
+    shell:
+        "python -m analysis ledger {params.folders:q} --out results/published &> {log:q}"
+
+
+rule draw_forest:
+    """Every decided part beside the published effect, all studies in one figure and each by itself."""
+    input:
+        ledger="results/{where}/ledger.csv",
+        sources=ANALYSIS,
+    output:
+        report(
+            "results/{where}/figures/forest.png",
+            caption="../report/forest.rst",
+            category="claims",
+            labels={"item": "forest of decided parts", "scale": "{where}"},
+        ),
+    log:
+        "results/logs/{where}/draw_forest.log",
+    wildcard_constraints:
+        where=LEDGERS,
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m analysis forest results/{wildcards.where:q} &> {log:q}"
+
+
+rule write_page:
+    """The page of a ledger: verdicts, their evidence, runs and figures, in one file that can be mailed."""
+    input:
+        ledger="results/{where}/ledger.csv",
+        forest="results/{where}/figures/forest.png",
+        shown=lambda w: shown_on_page(w.where),
+        sources=ANALYSIS,
+    output:
+        report(
+            "results/{where}/ledger.html",
+            caption="../report/claims.rst",
+            category="claims",
+            labels={"item": "page of the ledger", "scale": "{where}"},
+        ),
+    log:
+        "results/logs/{where}/write_page.log",
+    wildcard_constraints:
+        where=LEDGERS,
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m analysis page results/{wildcards.where:q} &> {log:q}"
+
+
 rule write_report:
     """One page for a scale: what was run, gaps, figures, tables (Markdown and HTML)."""
     input:

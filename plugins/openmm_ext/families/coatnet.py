@@ -35,11 +35,8 @@ class ConvattnCoAtNet(CoAtNet):
         return (super().forward(x),)
 
 
-def place(model: dict, options: dict, task) -> None:
-    """Write the backbone into the config of an `ImageClassifier`; UserError for options that do not go together.
-
-    It returns pooled vectors, so that no neck is needed.
-    """
+def backbone(options: dict) -> tuple[dict, int]:
+    """(backbone's config, its last width) for the `coatnet` options; UserError for those that do not go together."""
     stages, strides = _stages(options)
     if "s2_share" in options:
         stages = _split(stages, options["s2_share"])
@@ -47,15 +44,23 @@ def place(model: dict, options: dict, task) -> None:
     if "layout" not in options:
         given.setdefault("head_dim", HEAD_DIMS[options["size"]])
     side = _needed(options, "image_size")
-    model["backbone"] = {
+    config = {
         "type": "ConvattnCoAtNet",
         "stages": stages,
         "image_size": (side, side),
         "strides": tuple(strides),
         **given,
     }
+    return config, stages[-1][-1][2]
+
+
+def place(model: dict, options: dict, task) -> None:
+    """Write the backbone into the config of an `ImageClassifier`.
+
+    It returns pooled vectors, so that no neck is needed.
+    """
+    model["backbone"], model["head"]["in_channels"] = backbone(options)
     model["neck"] = None
-    model["head"]["in_channels"] = stages[-1][-1][2]
 
 
 def _stages(options: dict) -> tuple[tuple, tuple[int, ...]]:

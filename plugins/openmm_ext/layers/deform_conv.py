@@ -15,7 +15,7 @@ from torch import nn
 from plugins.operators.deform_conv import DeformConv2d
 
 OPTION = "deformable"
-TASKS = ("detection", "segmentation")
+TASKS = ("detection", "segmentation", "probe")
 
 
 def place(model: dict, options: bool, task) -> None:

@@ -14,7 +14,7 @@ from mmengine.registry import MODELS
 from plugins.operators.dynamic_conv import DynamicConv2d
 
 OPTION = "dynamic_convolution"
-TASKS = ("detection", "segmentation")
+TASKS = ("detection", "segmentation", "probe")
 
 
 def place(model: dict, options: dict, task) -> None:

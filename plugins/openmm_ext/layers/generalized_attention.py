@@ -14,14 +14,14 @@ from mmengine.registry import MODELS
 from plugins.operators.generalized_attention import GeneralizedAttention
 
 OPTION = "attention"
-TASKS = ("detection", "segmentation")
+TASKS = ("detection", "segmentation", "probe")
 
 
 def place(model: dict, options: dict, task) -> None:
     """Write the layer into the model's config, where `task` has its place for one.
 
     options: terms (E1..E4 as four bits) and, where the operator's defaults are not meant, heads, kv_stride,
-    spatial_range.
+    spatial_range or window.
     """
     names = {"terms": "attention_type", "heads": "num_heads"}
     given = {names.get(key, key): value for key, value in options.items() if value is not None}

@@ -31,6 +31,8 @@ from torch import Tensor
 
 # Logits held at a time: on a CPU what a core's cache takes, on a GPU enough to fill it.
 LOGITS = {"cpu": 1 << 18, "cuda": 1 << 26}
+# With fewer queries at a time the products are too thin, whatever the cache takes.
+QUERIES = 64
 # Up to this H + W, adding two tables of short rows to a block costs more than H + W further features in its products.
 FOLDED = 64
 
@@ -44,8 +46,8 @@ def factorised_attention(q: Tensor, k: Tensor, v: Tensor, columns: Tensor | None
             as long as every query keeps one key.
     Returns: G x queries x d_v.
     """
-    tensors = (None if t is None else t.contiguous() for t in (q, k, v, columns, rows))
-    return _attention(*tensors)
+    q, k, v, columns, rows = (None if t is None else t.contiguous() for t in (q, k, v, columns, rows))
+    return _attention(q, k, v, columns, rows)
 
 
 def folded(q: Tensor, k: Tensor, columns: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,15 +67,17 @@ def product_average(v: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
 
     Args: as in `factorised_attention`, with weights in place of logits. Returns: G x queries x d_v.
     """
-    return _average(v.contiguous(), columns.contiguous(), rows.contiguous())
+    v, columns, rows = v.contiguous(), columns.contiguous(), rows.contiguous()  # the caller's v may go meanwhile
+    return _average(v, columns, rows)
 
 
 def _blocks(groups: int, queries: int, keys: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
     """Index pairs (groups, queries) of what is worked on together."""
     budget = LOGITS.get(device.type, LOGITS["cuda"])
-    # Two groups at least: torch hands the products of a batch to its threads one by one.
-    queries_at_once = max(1, min(queries, budget // (2 * keys)))
-    groups_at_once = max(1, budget // (queries_at_once * keys))
+    # A product of one group keeps one thread busy: torch hands a batch to its threads group by group.
+    side_by_side = min(groups, torch.get_num_threads()) if device.type == "cpu" else 1
+    queries_at_once = min(queries, max(QUERIES, budget // (side_by_side * keys)))
+    groups_at_once = max(side_by_side, budget // (queries_at_once * keys))
     for g in range(0, groups, groups_at_once):
         for i in range(0, queries, queries_at_once):
             yield slice(g, g + groups_at_once), slice(i, i + queries_at_once)
@@ -98,6 +102,14 @@ def _sums_like(*tensors: Tensor) -> list[Tensor]:
     return [torch.zeros_like(t, dtype=torch.promote_types(t.dtype, torch.float32)) for t in tensors]
 
 
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """total += a b. In one go where the sum has the dtype of its terms: the product is as large as all keys."""
+    if total.dtype == a.dtype:
+        total.baddbmm_(a, b)
+    else:
+        total += torch.bmm(a, b)
+
+
 @torch.library.custom_op("convattn::factorised_attention", mutates_args=())
 def _attention(q: Tensor, k: Tensor, v: Tensor, columns: Tensor | None, rows: Tensor | None) -> Tensor:
     out = v.new_empty(*q.shape[:2], v.shape[2])
@@ -120,10 +132,10 @@ def _attention_backward(
         for block in _blocks(q.shape[0], q.shape[1], k.shape[1], q.device):
             group, _ = block
             weights = _weights(q[block], k[group], *_cut(block, columns, rows))
-            dv[group] += torch.bmm(weights.transpose(1, 2), g[block])
+            _add_product(dv[group], weights.transpose(1, 2), g[block])
             dlogits = torch.baddbmm(shift[block], g[block], v[group].transpose(1, 2)).mul_(weights)
             dq[block] = torch.bmm(dlogits, k[group])
-            dk[group] += torch.bmm(dlogits.transpose(1, 2), q[block])
+            _add_product(dk[group], dlogits.transpose(1, 2), q[block])
             if columns is not None:
                 by_row = dlogits.unflatten(2, (rows.shape[2], columns.shape[2]))
                 dcolumns[block], drows[block] = by_row.sum(dim=2), by_row.sum(dim=3)
@@ -172,7 +184,7 @@ def _average_backward(g: Tensor, v: Tensor, columns: Tensor, rows: Tensor) -> tu
         for block in _blocks(columns.shape[0], columns.shape[1], v.shape[1], v.device):
             group, _ = block
             row, column = rows[block].unsqueeze(3), columns[block].unsqueeze(2)
-            dv[group] += torch.bmm(torch.mul(row, column).flatten(2).transpose(1, 2), g[block])
+            _add_product(dv[group], torch.mul(row, column).flatten(2).transpose(1, 2), g[block])
             by_row = torch.bmm(g[block], v[group].transpose(1, 2)).unflatten(2, (rows.shape[2], columns.shape[2]))
             dcolumns[block] = (row.transpose(2, 3) @ by_row).squeeze(2)
             drows[block] = (by_row @ column.transpose(2, 3)).squeeze(3)

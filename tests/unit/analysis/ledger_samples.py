@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import runs, sentences
+from analysis import runs, scores, sentences
 from analysis.evidence.scored import Study
 from plugins.suite import claims
 from plugins.suite.claims import Part
@@ -97,6 +97,19 @@ def withdrawn(name: str, scale: str = "mini") -> Study:
         items[run] = _items(value)
     frame = pd.DataFrame(rows)
     return Study(name, scale, frame, homes, recipes, lambda r: details[r["run"]], lambda r: items[r["run"]])
+
+
+def write_folder(folder: Path, shown: Study) -> None:
+    """The runs of a study as a published folder of their scale: tables, metrics.jsonl and items.parquet."""
+    rows = [line | {"label": line["arm"], "error": "", "path": ""} for line in shown.frame.to_dict("records")]
+    runs.write_csv(folder / "tables" / shown.name / "runs.csv", runs.tidy(rows))
+    kept = [{**{key: line[key] for key in runs.IDENTITY}, "details": dict(shown.details(line))} for line in rows]
+    with (folder / "metrics.jsonl").open("a") as stream:
+        stream.writelines(json.dumps(value) + "\n" for value in kept)
+    scored = {line["run"]: items for line in rows if (items := shown.items(line)) is not None}
+    parquet = folder / "items.parquet"
+    before = [pd.read_parquet(parquet)] if parquet.is_file() else []
+    parquet.write_bytes(scores.parquet_of([*before, *(frame.assign(run=run) for run, frame in scored.items())]))
 
 
 def _with_chance(value: Mapping) -> dict:

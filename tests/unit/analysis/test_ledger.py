@@ -33,9 +33,20 @@ def claimed(study_name: str, claim: int, name: str):
 
 
 @pytest.fixture(scope="module")
-def committed() -> pd.DataFrame:
-    """The ledger of what is published."""
-    return ledger.build(ledger.Sources(results=[Path("results/published/mini"), Path("results/published/small")]))
+def withdrawn_folder(tmp_path_factory) -> Path:
+    """A published folder of scale mini that holds the withdrawn runs of every study, as if they were fresh."""
+    folder = tmp_path_factory.mktemp("published") / "mini"
+    for name in KNOWN:
+        samples.write_folder(folder, samples.withdrawn(name))
+    return folder
+
+
+@pytest.fixture(scope="module", params=["published", "nothing trained", "withdrawn"])
+def committed(request, withdrawn_folder) -> pd.DataFrame:
+    """The ledger of what is published now, of nothing but counts and print, and of runs that may not decide much."""
+    published = [Path("results/published") / scale for scale in ledger.SCALES]
+    results = {"published": published, "nothing trained": [], "withdrawn": [withdrawn_folder]}[request.param]
+    return ledger.build(ledger.Sources(results=results))
 
 
 # --- forms with known answers -----------------------------------------------------------------------------------------
@@ -363,7 +374,8 @@ def test_no_verdict_rests_on_a_failed_gate_a_stale_row_or_a_toy_width_count(comm
     counted = decided[decided["level"] == "exact"]
     assert (counted["scale"] == "paper").all()
     assert set(counted["runs"]) <= {
-        *(f"results/published/paper/cost/{name}.json" for name in KNOWN),
+        # Counted afresh, or as committed: at paper size either way.
+        *(f"results/{folder}paper/cost/{name}.json" for folder in ("", "published/") for name in KNOWN),
         "results/published/paper/identities.json",
     }
 
@@ -544,10 +556,27 @@ def test_a_parquet_file_that_is_cut_short_is_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_two_folders_of_one_scale_are_refused():
-    folder = Path("results/published/mini")
+def test_two_folders_of_one_scale_are_refused(withdrawn_folder):
+    folder = withdrawn_folder
     with pytest.raises(UserError, match="two folders of one scale"):
         ledger.build(ledger.Sources(results=[folder, folder]), study="acmix")
+
+
+def test_a_published_folder_is_judged_with_its_items(withdrawn_folder):
+    read = scored.read(withdrawn_folder, "muse", claims.ablations("muse"))
+    run = read.runs("branches/muse")[0]
+    assert run.n_items and "bleu" in run.items and run.details["chance"]["metric"] == 0.0
+
+
+def test_trained_parts_stand_at_every_scale_that_they_are_meant_for_though_nothing_was_run(withdrawn_folder):
+    nothing = ledger.build(ledger.Sources())
+    rows = nothing[(nothing["study"] == "muse") & (nothing["claim"] == 1) & (nothing["part"] == "c")]
+    assert list(rows["scale"]) == list(rows["level"]) == ["mini", "small", "paper"]
+    assert set(rows["verdict"]) == {"not tested"} and set(rows["reason"]) == {ledger.NOT_RUN}
+    some = ledger.build(ledger.Sources(results=[withdrawn_folder]), study="muse")
+    rows = some[(some["claim"] == 1) & (some["part"] == "c")].set_index("scale")
+    assert rows.loc["mini", "runs"] and rows.loc["small", "reason"] == ledger.NOT_RUN
+    assert not nothing.duplicated(["study", "claim", "part", "level", "scale"]).any()
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -557,6 +586,15 @@ def test_what_is_written_is_read_back(committed, tmp_path):
     pd.testing.assert_frame_equal(again, committed.reset_index(drop=True), check_dtype=False)
     page = (tmp_path / "ledger.md").read_text()
     assert all(claim.says in page for content in KNOWN.values() for claim in content.claims)
+
+
+def test_columns_that_are_empty_throughout_are_text_or_numbers_as_ever(tmp_path):
+    table = ledger.build(ledger.Sources(), study="muse")
+    table = table.assign(**dict.fromkeys(("gates", "plan", "data"), ""), mde=math.nan)
+    ledger.write(table, tmp_path)
+    again = ledger.read(tmp_path / "ledger.csv")
+    assert (again[["gates", "plan", "data"]] == "").all(axis=None)
+    assert again["mde"].isna().all() and again["claim"].dtype.kind == "i"
 
 
 def test_a_ledger_without_a_column_is_refused(committed, tmp_path):

@@ -311,6 +311,42 @@ def test_a_rank_correlation_of_two_pairs_or_of_ties_is_none():
         st.rank_correlation([1, 2, 3], [1, 2])
 
 
+# --- rank correlation over several tables ---------------------------------------------------------------------------
+def paired_tables(tau: float, sizes, rng) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of a normal copula with this Kendall's tau, a table a size."""
+    rho = math.sin(math.pi * tau / 2)
+    tables = []
+    for n in sizes:
+        u, v = rng.standard_normal((2, n))
+        tables.append((u, rho * u + math.sqrt(1 - rho * rho) * v))
+    return tables
+
+
+def test_one_table_alone_is_the_plain_rank_correlation():
+    table = ([1, 2, 3, 4, 5], [10, 30, 20, 40, 50])
+    assert st.pooled_rank_correlation([table])[:3] == pytest.approx(st.rank_correlation(*table)[:3])
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.5, 0.8])
+def test_the_pooled_rank_correlation_covers_the_one_that_it_was_drawn_with(tau):
+    rng = np.random.default_rng(5)
+    drawn_once = [st.pooled_rank_correlation(paired_tables(tau, (3, 4, 4, 5, 7, 9), rng)) for _ in range(300)]
+    assert np.mean([result.tau for result in drawn_once]) == pytest.approx(tau, abs=0.05)
+    assert np.mean([result.low <= tau <= result.high for result in drawn_once]) >= 0.93
+
+
+def test_tables_that_all_agree_leave_room_and_few_leave_more():
+    line = ([1, 2, 3], [1, 2, 3])
+    two, ten = (st.pooled_rank_correlation([line] * count) for count in (2, 10))
+    assert two.tau == ten.tau == 1 and two.low < ten.low < 1
+
+
+def test_tables_without_an_order_do_not_count():
+    line, flat = ([1, 2, 3, 4], [1, 2, 4, 3]), ([1, 2, 3], [5, 5, 5])
+    assert st.pooled_rank_correlation([line, flat]) == st.pooled_rank_correlation([line])
+    assert math.isnan(st.pooled_rank_correlation([flat]).tau) and math.isnan(st.pooled_rank_correlation([]).tau)
+
+
 # --- what cannot be judged ----------------------------------------------------------------------------------------
 def test_runs_without_spread_decide_nothing():
     runs = frame([[97.3, 97.3, 97.3], [64.1, 64.1, 64.1]])
@@ -337,6 +373,13 @@ def test_an_arm_of_one_seed_is_judged_only_where_equal_spreads_are_granted():
     assert st.retention(runs, "d", "b", "a", spread="pooled").bounded
 
 
+def test_an_arm_of_two_seeds_does_not_borrow_degrees_of_freedom():
+    runs = frame(drawn(18, arms=2, seeds=8), gaps=[("b", s) for s in range(3, 9)])
+    assert st.contrast(runs, {"b": 1, "a": -1}).df == 1
+    errors = rate(simulation.no_effect, simulation.Setting(8, 4, "wide", lost=6))
+    assert errors["own spread"] < 7.2
+
+
 def test_one_seed_an_arm_has_no_degree_of_freedom():
     estimate = st.contrast(frame([[1.0], [2.0]]), {"b": 1, "a": -1})
     assert estimate.value == 1 and math.isnan(estimate.se) and not estimate.decidable
@@ -358,6 +401,21 @@ def test_bad_runs_are_refused_in_one_line(change, message):
     with pytest.raises(UserError, match=message) as error:
         st.contrast(change(frame(drawn())), {"b": 1, "a": -1})
     assert "\n" not in str(error.value)
+
+
+def test_a_pooled_contrast_within_blocks_asks_for_the_items_of_its_own_arms_alone():
+    """Weights of arms outside the contrast are zero but for rounding, which is no weight."""
+    runs, items, _ = answers(3, arms=5, seeds=5)
+    runs = runs.assign(value=runs["value"] + 20.0 * runs["seed"])
+    assert st.pooled(runs).blocks
+    own = items[items["arm"].isin(["a", "b"])]
+    everything, some_items = (
+        st.contrast(runs, {"b": 1, "a": -1}, scores, shared_items=True, spread="pooled") for scores in (items, own)
+    )
+    assert some_items.value == pytest.approx(everything.value) and some_items.n_seeds == 5
+    assert some_items.se_item == pytest.approx(everything.se_item)
+    nested = st.contrast(runs, {"b": 1, "a": -1}, own, spread="pooled")
+    assert nested.se_item > 0
 
 
 def test_runs_with_other_items_are_refused():

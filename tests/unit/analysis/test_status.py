@@ -1,7 +1,10 @@
 """The state of the runs and the time that is left."""
 
 import fcntl
+import json
 from pathlib import Path
+
+import pytest
 
 from analysis.__main__ import main
 from analysis.commands import status
@@ -35,13 +38,33 @@ def test_a_run_lasts_as_long_as_those_of_its_arm_then_of_its_ablation():
     assert status.remaining([record("c", "missing")]) is None and status.remaining(done) == 0.0
 
 
-def test_watching_ends_when_nothing_is_left(suite, capsys, monkeypatch):
-    path = run_folder("muse", "kernels", "kernel_31", 3) / "metrics.json"
-    content = path.read_text()
-    path.unlink()
-    monkeypatch.setattr(status.time, "sleep", lambda seconds: path.write_text(content))
+def test_watching_prints_a_line_a_finished_run_and_ends_when_nothing_is_left(suite, capsys, monkeypatch):
+    last, other = (run_folder("muse", "kernels", "kernel_31", seed) / "metrics.json" for seed in (3, 2))
+    content = {path: path.read_text() for path in (last, other)}
+    for path in content:
+        path.unlink()
+    ends = iter(
+        [
+            lambda: other.write_text(content[other]),
+            lambda: None,
+            lambda: last.with_name("error.json").write_text('{"error": "out of memory"}'),
+        ]
+    )
+    monkeypatch.setattr(status.time, "sleep", lambda seconds: next(ends)())
     assert main(["status", "--watch", "1"]) == 0
-    assert capsys.readouterr().out.count("scale mini") == 2
+    lines = [line for line in capsys.readouterr().out.splitlines() if " | " in line]
+    bleu = json.loads(content[other])["metrics"]["bleu"]
+    assert lines == [
+        f"done    muse/kernels/kernel_31/seed2  bleu {bleu:.2f}  72 s  | 41 of 42 done, "
+        "left: about 72 s with one run at a time",
+        "failed  muse/kernels/kernel_31/seed3  out of memory  | 41 of 42 done, left: about 72 s with one run at a time",
+    ]
+
+
+def test_watching_what_is_finished_says_so_once(suite, capsys, monkeypatch):
+    monkeypatch.setattr(status.time, "sleep", lambda seconds: pytest.fail("nothing is left to wait for"))
+    assert main(["status", "--watch"]) == 0
+    assert capsys.readouterr().out.count("scale mini") == 1
 
 
 def test_one_study_alone(suite, capsys):

@@ -104,6 +104,27 @@ def test_bfloat16_and_compile(module, shape):
     assert relative_error(module.bfloat16()(x.bfloat16()), expected) < 3e-2
 
 
+@pytest.mark.parametrize("geometry", [(3, 1), (5, 4), (9, 8)])
+def test_renormalised_taps_sum_to_one_inside_the_sequence(geometry):
+    """A constant input stays as it is, at the ends too, which it does not without the option."""
+    torch.manual_seed(0)
+    kernel, left = geometry
+    x = torch.ones(6, 2, 8)
+    for renorm_padding in (True, False):
+        module = randomise(DynamicConv1d(8, kernel, left, 2, renorm_padding=renorm_padding))
+        assert torch.allclose(module(x), x) == renorm_padding
+
+
+def test_renormalised_taps_are_the_same_step_by_step():
+    """What came before counts as inside, as far as it is known."""
+    torch.manual_seed(0)
+    module = randomise(DynamicConv1d(8, 4, 3, 2, renorm_padding=True))
+    x = torch.randn(7, 2, 8)
+    state: dict = {}
+    steps = [module(x[a:b], state) for a, b in ((0, 1), (1, 3), (3, 4), (4, 7))]
+    assert relative_error(torch.cat(steps), module(x)) < 1e-5
+
+
 def test_published_module_agrees():
     fairseq = pytest.importorskip("fairseq.modules.dynamic_convolution")
     for kernel, left in ((3, 2), (7, 3)):

@@ -13,6 +13,7 @@ from timm.layers import RelPosBias, RelPosBiasTf
 from timm.models.maxxvit import MaxxVitConvCfg, MaxxVitTransformerCfg, MbConvBlock, TransformerBlock2d
 
 from tests.parity.__main__ import main
+from tests.unit.operators.recording import peer_form, peer_parameters, write_fixture
 
 FIXTURES = Path(os.environ.get("CONVATTN_FIXTURES", Path(__file__).parents[4] / "shared" / "fixtures"))
 
@@ -20,26 +21,7 @@ FIXTURES = Path(os.environ.get("CONVATTN_FIXTURES", Path(__file__).parents[4] / 
 def record(path: Path, name: str, constructor: dict, module: torch.nn.Module, shape: tuple[int, ...]) -> dict:
     """Run a peer's module with random parameters and write what happened; return the file's content."""
     torch.manual_seed(0)
-    module.eval()
-    state = {key: value for key, value in module.state_dict().items() if value.is_floating_point()}
-    for key, value in state.items():
-        value.copy_(torch.rand(value.shape) + 0.5 if "running_var" in key else torch.randn(value.shape) * 0.3)
-    x = torch.randn(shape, requires_grad=True)
-    y = module(x)
-    g = torch.randn_like(y)
-    (y * g).sum().backward()
-    data = {"input/x": x.detach(), "output/y": y.detach(), "grad_output/y": g, "grad_input/x": x.grad}
-    data |= {f"param/{key}": value.detach() for key, value in state.items()}
-    data |= {f"grad_param/{key}": p.grad for key, p in module.named_parameters()}
-    tolerance = {
-        key: {"atol": 1e-5 * max(1.0, t.abs().max().item()), "rtol": 1e-4}
-        for key, t in data.items()
-        if key.startswith(("output/", "grad_input/", "grad_param/"))
-    }
-    meta = {"class": name, "constructor": json.dumps(constructor), "tolerance": json.dumps(tolerance)}
-    data = {key: t.contiguous().clone() for key, t in data.items()}
-    save_file(data, path, meta)
-    return {"data": data, "meta": meta}
+    return write_fixture(path, name, constructor, peer_parameters(module), {"x": torch.randn(shape)}, peer_form(module))
 
 
 def record_mbconv(path: Path, stride: int = 1, **cfg) -> dict:

@@ -122,7 +122,7 @@ FAULTS = {
     "an arm that ends in a line break": (ABLATION + '  "a\\n": {priority: core, set: {}}\n', ["arms", "does not fit"]),
     "an option of another task": (
         ABLATION.replace("deformable: true", "coatnet: {size: 0}"),
-        ["arms.0010+dcn.set: 'coatnet' is an option of classification, not of translation"],
+        ["arms.0010+dcn.set: 'coatnet' is an option of classification, probe, not of translation"],
     ),
     "not yaml": ("arms: [", ["toy.yaml", "not valid YAML"]),
     "a list": ("- 1\n", ["toy.yaml", "mapping"]),
@@ -238,12 +238,85 @@ def test_recipes_share_a_data_set_only_when_they_agree(toy):
     assert jobs.dataset_values("mini", "mini_translation", ["toy"]) == ["sentences=100"]
     toy.write("configs/other-mini.yaml", RECIPE.replace("sentences: 100", "sentences: 100, seed: 2"))
     assert jobs.dataset_values("mini", "mini_translation", ["toy"]) == ["sentences=100"]
-    assert jobs.dataset_name("mini", "mini_translation_sentences100_2", ["toy"]) == "mini_translation"
+    assert jobs.dataset_name("mini", "mini_translation_sentences_100_2", ["toy"]) == "mini_translation"
     toy.write("configs/other-mini.yaml", RECIPE.replace("sentences: 100", "sentences: 99"))
     with pytest.raises(UserError, match=r"translation-mini\.yaml: data 'mini_translation' differs from .*other-mini"):
         jobs.dataset_values("mini", "mini_translation", ["toy"])
     with pytest.raises(UserError, match="no recipe of toy at scale mini has such data"):
         jobs.dataset_sources("mini", "mini_translatoin", ["toy"])
+
+
+def test_a_data_set_can_be_drawn_anew_for_every_seed(toy):
+    toy.write("configs/translation-mini.yaml", RECIPE.replace("sentences: 100", "sentences: 100, seed: run"))
+    specs = {seed: catalog.resolve("mini", "toy", "toy", "0010", seed) for seed in (1, 12)}
+    assert {seed: spec["data"]["seed"] for seed, spec in specs.items()} == {1: 1, 12: 12}
+    folders = {seed: catalog.data_folder(spec["data"]) for seed, spec in specs.items()}
+    assert folders[12] == "mini_translation_sentences_100_12"
+    assert jobs.dataset_values("mini", folders[12], ["toy"]) == ["sentences=100", "seed=12"]
+    assert jobs.timed_data("toy", "translation", "mini").endswith("/mini_translation_sentences_100_1/manifest.json")
+    # Other parameters, another folder: neither is taken for the other.
+    toy.write("configs/other-mini.yaml", RECIPE.replace("sentences: 100", "sentences: 99, seed: run"))
+    assert jobs.dataset_values("mini", "mini_translation_sentences_99_12", ["toy"]) == ["sentences=99", "seed=12"]
+    assert jobs.dataset_values("mini", folders[12], ["toy"]) == ["sentences=100", "seed=12"]
+
+
+def test_another_word_is_no_seed(toy):
+    toy.write("configs/translation-mini.yaml", RECIPE.replace("sentences: 100", "seed: ran"))
+    with pytest.raises(UserError, match="data.seed: 'ran' must be of type int"):
+        catalog.resolve("mini", "toy", "toy", "0010", 1)
+
+
+PROBE = """
+engine: mmseg
+task: probe
+threads: 1
+data: {name: bright, seed: run}
+train: {config: scratch.py, updates: 3, batch: 2, lr: 0.01, warmup: 1, log_every: 1, checkpoint_every: 1}
+measure: {height: 24, width: 24}
+"""
+PROBES = """
+title: A probe
+paper: none
+task: probe
+recipe: marks
+baseline: w/o
+arms:
+  w/o: {priority: core, set: {}}
+  window: {priority: core, set: {attention: {terms: "0100", window: 3}}}
+"""
+
+
+def test_one_engine_does_two_tasks_told_apart_by_the_recipe(toy):
+    toy.write("configs/marks-mini.yaml", PROBE)
+    toy.write("ablations/probe.yaml", PROBES)
+    spec = catalog.resolve("mini", "toy", "probe", "window", 3)
+    assert (spec["task"], spec["engine"], spec["data"]["seed"]) == ("probe", "mmseg", 3)
+    toy.write("configs/marks-mini.yaml", PROBE.replace("task: probe\n", ""))
+    with pytest.raises(UserError, match="task: probe, but the recipe is for segmentation; name another recipe"):
+        catalog.resolve("mini", "toy", "probe", "window", 3)
+    toy.write("configs/marks-mini.yaml", PROBE)
+    toy.write("ablations/probe.yaml", PROBES.replace("task: probe", "task: segmentation").replace("A probe", "Masks"))
+    with pytest.raises(UserError, match="task: segmentation, but the recipe is for probe; name another recipe"):
+        catalog.resolve("mini", "toy", "probe", "w/o", 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ('{attention: {terms: "0100", window: 4}}', "window: 4 must be odd"),
+        ('{attention: {terms: "0100", window: 3, spatial_range: 1}}', "another kind of limit than spatial_range"),
+        ('{attention: {terms: "0100"}, acmix: {mix: free}}', "acmix: takes the same place as attention"),
+        ("{coatnet: {layout: ViT_REL, image_size: 8}, deformable: true}", "is a whole network"),
+        ("{aaconv: {nu: 0.5}}", "aaconv.side: is missing"),
+        ("{attention: {window: 3}}", "attention.terms: is missing"),
+        ("{dynamic_convolution: {heads: 2}}", "dynamic_convolution.kernel: is missing"),
+    ],
+)
+def test_layers_of_a_probe_that_do_not_go_together(toy, options, rule):
+    toy.write("configs/marks-mini.yaml", PROBE)
+    toy.write("ablations/probe.yaml", PROBES.replace('{attention: {terms: "0100", window: 3}}', options))
+    with pytest.raises(UserError, match=rule):
+        catalog.resolve("mini", "toy", "probe", "window", 3)
 
 
 def test_a_study_folder_whose_name_a_shell_would_read_is_refused(toy):

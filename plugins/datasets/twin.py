@@ -1,0 +1,56 @@
+"""Probe *twin*: objects must learn the texture of the one other object that carries their code.
+
+Mechanism: query and key content together (E1). Four objects stand in nine slots of 8 x 8 pixels, two
+pairs of equal code. The code is a colour in the second and third channel; the texture of an object, one of
+two, is in the first. The label is its own texture + 2 x its twin's. Which place to look at depends on what the query is,
+so no term that is alike for all queries (E3) can choose it, and no offset (E2, E4) does, for places are random.
+
+Textures are drawn independently, so the mean over all objects tells of a twin only what one of three others can: a network
+that knows how many of the three others are of one kind guesses the kind that is in the majority and is right in
+1/2 + C(2, 1) / 2^3 = 75 % of the remote bits. Without an interaction between places it knows the own texture
+alone: 50 % (chance 25). Three pairs were not learnt in 300 updates by any pattern (seed 101: 67.7 % at a bound of 68.75).
+Control: `twins: near` writes the twin's texture into a corner of the object itself.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from plugins.datasets import probe
+from plugins.datasets.bright import ITEM, SIDE, SLOT, STRIDE, mark
+from plugins.datasets.prepare import Source
+from plugins.suite.errors import UserError
+
+DEFAULTS = {"seed": 1, "train": 9600, "val": 800, "test": 4000, "noise": 105, "twins": "far"}
+PAIRS = 2
+CODES = np.array([[100, -100], [-100, 100]], np.int16)
+TASK = probe.Task(
+    classes=4, parts={"own": (1, 2), "remote": (2, 2)}, bounds={"no interaction": 50.0, "the mean of the others": 75.0}
+)
+
+
+def build(folder: Path, params: dict, source: Source) -> dict:
+    """Writes the folder; returns the facts of its manifest."""
+    if params["twins"] not in ("far", "near"):
+        raise UserError(f"data set twin: twins={params['twins']!r}: must be far or near")
+    return probe.build(folder, params, TASK, partial(draw, noise=params["noise"], near=params["twins"] == "near"))
+
+
+def draw(generator: np.random.Generator, count: int, noise: int, near: bool = False) -> probe.Batch:
+    """`count` images with their labels."""
+    batch = probe.blank(count, SIDE, SIDE // STRIDE)
+    slots = probe.permutations(generator, count, 9)[:, : 2 * PAIRS]
+    inside = 2 * generator.integers(0, (SLOT - ITEM) // 2 + 1, size=(2, count, 2 * PAIRS))
+    rows, columns = slots // 3 * SLOT + inside[0], slots % 3 * SLOT + inside[1]
+    # Pair p has code p and stands at 2 p and 2 p + 1 of the (random) order of slots.
+    textures = generator.integers(0, 2, size=(count, 2 * PAIRS))
+    twins = textures.reshape(count, PAIRS, 2)[:, :, ::-1].reshape(count, 2 * PAIRS)
+    patches = np.zeros((count, 2 * PAIRS, ITEM, ITEM, 3), np.int16)
+    patches[..., 0] = probe.TEXTURES[textures]
+    patches[..., 1:] = np.repeat(CODES, 2, axis=0)[:, None, None]
+    if near:
+        patches[..., :2, :2, 0] = (120 * twins - 60)[..., None, None]
+    probe.stamp(batch.images, rows, columns, patches)
+    mark(batch, rows, columns, textures + 2 * twins)
+    return probe.noisy(batch, generator, noise)
