@@ -1,4 +1,4 @@
-# Image probes by mmseg: a stem, one layer, a head on tokens; arrays in memory; AdamW, a short warm-up, a cosine to zero.
+# Image probes by mmseg: a stem, one layer, a head on tokens; arrays in memory; AdamW, a warm-up, a cosine to zero.
 _base_ = ["mmseg::_base_/default_runtime.py"]
 
 collate = dict(type="convattn_stack")

@@ -12,7 +12,7 @@ from plugins.datasets.prepare import prepare
 from plugins.suite.files import read_json, write_json
 
 RECORD = Path(__file__).with_name("generated.json")
-NAMES = ("mini_shapes", "mini_translation")
+NAMES = ("chain", "mini_shapes", "mini_translation", "rules")
 
 
 def generated(name: str) -> dict[str, str]:
