@@ -31,8 +31,8 @@ from torch import Tensor
 
 # Logits held at a time: on a CPU what a core's cache takes, on a GPU enough to fill it.
 LOGITS = {"cpu": 1 << 18, "cuda": 1 << 26}
-# With fewer queries at a time the products are too thin, whatever the cache takes.
-QUERIES = 64
+# Fewer queries at a time, or fewer than a quarter of it from one group, make products too thin, whatever a cache takes.
+QUERIES = 128
 # Up to this H + W, adding two tables of short rows to a block costs more than H + W further features in its products.
 FOLDED = 64
 
@@ -75,8 +75,8 @@ def _blocks(groups: int, queries: int, keys: int, device: torch.device) -> Itera
     """Index pairs (groups, queries) of what is worked on together."""
     budget = LOGITS.get(device.type, LOGITS["cuda"])
     # A product of one group keeps one thread busy: torch hands a batch to its threads group by group.
-    side_by_side = min(groups, torch.get_num_threads()) if device.type == "cpu" else 1
-    queries_at_once = min(queries, max(QUERIES, budget // (side_by_side * keys)))
+    side_by_side = min(groups, torch.get_num_threads(), 4) if device.type == "cpu" else 1
+    queries_at_once = min(queries, max(QUERIES, budget // keys) // side_by_side)
     groups_at_once = max(side_by_side, budget // (queries_at_once * keys))
     for g in range(0, groups, groups_at_once):
         for i in range(0, queries, queries_at_once):

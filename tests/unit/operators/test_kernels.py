@@ -118,7 +118,7 @@ def test_local_attention_is_its_formula(stride, data):
 def test_the_size_of_blocks_changes_nothing(logits, tables, monkeypatch):
     torch.manual_seed(0)
     monkeypatch.setitem(factorised.LOGITS, "cpu", logits)
-    monkeypatch.setattr(factorised, "QUERIES", 1)
+    monkeypatch.setattr(factorised, "QUERIES", 4)  # one from each of four groups
     q, k, v, columns, rows = case()
     assert_same(factorised_attention, plain_attention, q, k, v, *((columns, rows) if tables else (None, None)))
     assert_same(product_average, plain_average, v, columns, rows)
