@@ -219,6 +219,6 @@ def test_places_that_are_not_there_are_one_line(judged, place, line):
 def test_every_exact_row_of_the_suites_own_ledger_leads_to_a_file(tmp_path):
     catalog.forget()
     assert main(["ledger", "--study", "muse", "--out", str(tmp_path)]) == 0
-    page = traces.trace(f"{tmp_path}/ledger.csv:muse:1")
+    page = traces.trace(f"{tmp_path}/ledger.csv:muse:1d")
     assert "rests on results/published/paper/cost/muse.json" in page and "(not there)" not in page
     assert "rests on no run: not run at this scale" in page

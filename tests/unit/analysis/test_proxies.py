@@ -14,6 +14,7 @@ from analysis import proxies, reference, results
 from analysis.__main__ import main
 from analysis.figures import proxy as figure
 from analysis.studies import ablations
+from plugins.suite import claims
 from plugins.suite.errors import UserError
 
 HEADER = "task,ablation,arm,table,dataset,model,variant,metric,value,unit,source,confidence,note\n"
@@ -125,11 +126,11 @@ def test_every_study_of_the_suite_has_published_orders_to_be_held_against():
     covered = 0
     for (study, _), ablation in ablations().items():
         references = reference.load(Path("experiments"), study)
-        metric = {"translation": "bleu", "classification": "top1", "segmentation": "miou", "detection": "box_ap"}
+        metric = claims.PRIMARY[ablation.task]
         rows = {
             name: line[0].difference
             for name in ablation.arms
-            if (line := reference.published(references, ablation, name, metric[ablation.task], "paper"))
+            if (line := reference.published(references, ablation, name, metric, "paper"))
         }
         covered += sum(not math.isnan(value) for value in rows.values()) >= 3
     assert covered >= 10

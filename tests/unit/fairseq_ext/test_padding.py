@@ -9,7 +9,7 @@ from plugins.operators.deform_conv import DeformConv1d
 from plugins.operators.dynamic_conv import DynamicConvBlock1d
 from plugins.operators.generalized_attention_1d import GeneralizedAttention1d, generalized_attention_1d_reference
 from plugins.operators.muse import MuseAttention
-from tests.unit.operator_checks import randomise, relative_error
+from tests.unit.operators.comparisons import randomise, relative_error
 
 PATTERNS = [f"{i:04b}" for i in range(16)]
 SIDES = ("left", "right")
