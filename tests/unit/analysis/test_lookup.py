@@ -1,8 +1,9 @@
 """show and trace: a name or a row leads to every number, run, command, commit and data behind it."""
 
-from __future__ import re
+from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
