@@ -52,7 +52,8 @@ def draw(generator: np.random.Generator, count: int, noise: int, margin: int = 2
     rows, columns = margin + objects // SLOTS * PITCH, margin + objects % SLOTS * PITCH
     patches = np.zeros((count, OBJECTS, ITEM, ITEM, 3), np.int16)
     textures = generator.integers(0, 2, size=(count, OBJECTS))
-    patches[..., 0] = probe.TEXTURES[textures]
+    # A quarter of the contrast, so that a perfect sense of direction alone does not reach 100 %.
+    patches[..., 0] = probe.TEXTURES[textures] // 4
     probe.stamp(batch.images, rows, columns, patches)
     flag = np.zeros((count, 1, ITEM, ITEM, 3), np.int16)
     flag[..., 1:] = 120
