@@ -168,7 +168,7 @@ def make_project(root: Path) -> Project:
 def _shrink_data(recipe: dict) -> None:
     """Makes a recipe's data small; one that is like another may have none of its own."""
     if "data" in recipe:
-        recipe["data"].update(DATA[recipe["data"]["name"]])
+        recipe["data"].update(DATA.get(recipe["data"]["name"], {}))
 
 
 def _lay_over(content: dict, change: dict) -> None:

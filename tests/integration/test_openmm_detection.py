@@ -284,9 +284,9 @@ def test_faults_of_a_recipe_are_one_line(data):
     known = "aaconv, acmix, attention, deformable, dynamic_convolution"
     with pytest.raises(UserError, match=f"model: unknown key 'layers'; known: {known}"):
         config.build_config(make_spec({"layers": 3}), data)
-    with pytest.raises(UserError, match="model.attenton: not known .*; did you mean 'attention'?"):
+    with pytest.raises(UserError, match="model: unknown key 'attenton'; did you mean 'attention'"):
         config.build_config(make_spec({"attenton": {"terms": "0010"}}), data)
-    with pytest.raises(UserError, match="train.checkpoint_every=3: must be a multiple of log_every=2"):
+    with pytest.raises(UserError, match="train.checkpoint_every: 3 must be a multiple of log_every 2"):
         config.build_config(make_spec(log_every=2, checkpoint_every=3), data)
     with pytest.raises(UserError, match="configs/absent.py: named by train.config but missing"):
         config.build_config(make_spec(config="absent.py"), data)
