@@ -256,4 +256,4 @@ def test_two_operators_in_one_place_are_one_line(data):
     options = {"attention": {"terms": "0010"}, "dynamic_convolution": {"kernel": 3}}
     taken = "model.attention: takes the same place as dynamic_convolution; set one of them to null"
     with pytest.raises(UserError, match=taken):
-        UserError, match = "model.attention: takes the same place as dynamic_convolution; set one of them to null"
+        config.build_config(make_spec(options), data)
