@@ -3,9 +3,8 @@
 fresh     the runs are what this checkout would make
 alike     arms that are subtracted share settings, data (one checksum a seed) and, over its seeds, an arm its sources
 trained   every run is above chance by its interval over items, and its loss below 0.9 of that of guessing
-ceiling   the best arm stays below 98 % of what is possible (the worst, where only the order is asked: a winner at the
-          top makes the difference no larger), the worst above what guessing gives (the best, in the words of one rule:
-          an arm without the means for it guesses)
+ceiling   the best arm stays below 98 % of what is possible, the worst above what guessing gives (the best, in the words
+          of one rule: an arm without the means for it guesses)
 assay     the effect that a margin is a share of, or that is asked to be kept, is shown itself
 tie       there is a spread, and a margin of at least two items
 plateau   over the last fifth of the training the arms gain less than a tenth of the effect
@@ -152,16 +151,16 @@ def lower_bound(metric: str, value: float, scores: np.ndarray) -> float:
     return value - Z * float(scores.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
 
 
-def ceiling(means: Mapping[str, float], metric: str, runs: Sequence[Run], ordered: bool = False) -> Gate:
-    """Means of the arms in the metric that is judged; `ordered`: only which arm is better is asked."""
+def ceiling(means: Mapping[str, float], metric: str, runs: Sequence[Run]) -> Gate:
+    """`means`: of the arms, in the metric that is judged."""
     best, worst = max(means, key=means.get), min(means, key=means.get)
     shown = f"{means[worst]:.4g} to {means[best]:.4g}"
     if not is_percent(metric):
         return Gate("ceiling", True, f"{shown}, no bound")
     floor = max(chance_of(run, metric) for run in runs)
-    top, bottom = worst if ordered else best, best if is_rule(metric) else worst
-    if means[top] >= CEILING:
-        return Gate("ceiling", False, shown, f"at the ceiling: {metric} of {top} is {means[top]:.1f} of 100")
+    bottom = best if is_rule(metric) else worst
+    if means[best] >= CEILING:
+        return Gate("ceiling", False, shown, f"at the ceiling: {metric} of {best} is {means[best]:.1f} of 100")
     if means[bottom] <= floor:
         return Gate(
             "ceiling", False, shown, f"at the floor: {metric} of {bottom} is {means[bottom]:.1f}, guessing {floor:.1f}"

@@ -24,7 +24,6 @@ from analysis.statistics import Estimate
 from plugins.suite.claims import (
     COMMON_LOSS,
     Best,
-    Better,
     Equal,
     Layers,
     NotTested,
@@ -403,7 +402,7 @@ def _gates(bench: Bench, finding: Finding) -> list[Gate]:
     names = [name for name in bench.runs if name not in (part.starts or [])]
     if not isinstance(check, Layers):
         means = {name: float(np.mean([run.value(bench.metric) for run in bench.runs[name]])) for name in names}
-        passed.append(gates.ceiling(means, bench.metric, runs, isinstance(check, Better | Best | Peak)))
+        passed.append(gates.ceiling(means, bench.metric, runs))
     if reference:
         shown = bench.estimate({reference[0]: 1.0, reference[1]: -1.0})
         effect = shown.value

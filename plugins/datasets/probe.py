@@ -112,9 +112,3 @@ def stamp(images: np.ndarray, rows: np.ndarray, columns: np.ndarray, patches: np
 # Two textures of 4 x 4 pixels, alike in mean and in energy: stripes across and stripes along.
 ACROSS = np.tile(np.array([[60], [-60], [60], [-60]], np.int16), (1, 4))
 TEXTURES = np.stack([ACROSS, ACROSS.T])
-
-
-def check_side(name: str, params: dict, key: str, least: int) -> None:
-    """UserError unless params[key] is at least `least`."""
-    if params[key] < least:
-        raise UserError(f"data set {name}: {key}={params[key]}: must be at least {least}")

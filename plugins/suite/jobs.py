@@ -75,29 +75,6 @@ def config_files(study: str) -> list[str]:
     return sorted(str(path) for folder in folders for path in folder.glob("*") if path.suffix in (".yaml", ".py"))
 
 
-def picture_figures(study: str) -> list[str]:
-    """The figures made of what the runs of a study leave in `pictures/`, as analysis/pictures.py names them."""
-    names = set()
-    for ablation in catalog.ablations(study).values():
-        if ablation.task in ("detection", "segmentation"):
-            names.add(f"predictions_{ablation.task}")
-            if any((arm.set or {}).get("attention") for arm in ablation.arms.values()):
-                names.add(f"attention_{ablation.task}")
-    return sorted(names)
-
-
-def shared_tasks(wanted: list[str]) -> list[str]:
-    """The tasks that more than one of these studies has."""
-    of = [{ablation.task for ablation in catalog.ablations(study).values()} for study in wanted]
-    return sorted(task for task in set().union(*of) if sum(task in tasks for tasks in of) > 1)
-
-
-def shift_times(where: str) -> str | list[str]:
-    """The times of ACmix's shift: measured at a plain scale; what was published with the runs otherwise, if it was."""
-    path = f"results/{where}/tables/acmix/shift_timing.json"
-    return path if not where.startswith("published/") or Path(path).is_file() else []
-
-
 def dataset_generator(scale: str, folder: str, wanted: list[str]) -> str:
     """The digest of what makes the data set of a folder: where it is another than before, the data are made again."""
     content = _dataset(scale, folder, wanted)

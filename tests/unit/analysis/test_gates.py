@@ -185,14 +185,13 @@ def test_chance_is_that_of_the_metric_s_rule():
 
 
 @pytest.mark.parametrize(
-    ("means", "ordered", "passed"),
+    ("means", "passed"),
     [
-        ({"a": 99.5, "b": 13.0}, True, True),  # a solves the rule, b guesses: the order is plain
-        ({"a": 99.5, "b": 98.5}, True, False),
-        ({"a": 99.5, "b": 13.0}, False, False),  # an equality could hide behind the ceiling
-        ({"a": 12.0, "b": 11.0}, True, False),  # neither has learnt it
-        ({"a": 60.0, "b": 11.0}, False, True),
+        ({"a": 99.5, "b": 13.0}, False),  # no room above, whatever is asked
+        ({"a": 99.5, "b": 98.5}, False),
+        ({"a": 12.0, "b": 11.0}, False),  # neither has learnt it
+        ({"a": 60.0, "b": 11.0}, True),  # b has no means for the rule and guesses
     ],
 )
-def test_ceiling_and_floor_in_the_words_of_one_rule(means, ordered, passed):
-    assert gates.ceiling(means, "accuracy_n1", [probe(55, 12)], ordered).passed is passed
+def test_ceiling_and_floor_in_the_words_of_one_rule(means, passed):
+    assert gates.ceiling(means, "accuracy_n1", [probe(55, 12)]).passed is passed
