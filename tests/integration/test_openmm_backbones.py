@@ -28,7 +28,7 @@ from tests.integration.conftest import completed, make_classes
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CLASSES = ("a", "b", "c", "d", "e")
-# `python -m analysis.cost` counts them all; these have one of each kind.
+# `python -m analysis cost` counts them all; these have one of each kind.
 AA_MODELS = (
     "SE-Wide-ResNet-28-10",
     "AA-Wide-ResNet-28-10",
