@@ -121,7 +121,8 @@ def plain_problem(value: Any, where: str = "", depth: int = 0) -> str:
     else:
         return f"{at}{one_line(repr(value), 60)} is neither text, number, true, false, null, list nor mapping"
     for key, child in inner:
-        problem = plain_problem(child, f"{where}.{key}" if where else str(key), depth + 1)
+        at = one_line(repr(key)[1:-1], 60) if isinstance(key, str) else str(key)  # no line break of a key's own
+        problem = plain_problem(child, f"{where}.{at}" if where else at, depth + 1)
         if problem:
             return problem
     return ""
