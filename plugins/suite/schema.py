@@ -49,6 +49,16 @@ def names(item: Any) -> Any:
 ##### configuration and study #####
 
 
+Seeds = names(Annotated[int, Field(ge=0, le=2**31 - 1)])
+
+
+class Fewer(Strict):
+    """Arms that are run with some of a configuration's seeds."""
+
+    seeds: Seeds = described("their seeds, each one of the configuration's `seeds`")
+    arms: names(Text) = described("patterns of <arm> or <ablation>/<arm>, of arms that hold runs of their own")
+
+
 class Configuration(Strict):
     """experiments/config.yaml, overlaid by small.yaml, paper.yaml or --config key=value: what a plain call runs."""
 
@@ -57,7 +67,8 @@ class Configuration(Strict):
     arms: Literal["core", "all"] | names(Text) = described(
         'core, all, or a list of patterns of <arm> or <ablation>/<arm>, in quotes, such as ["w/o", "00*", "kernels/*"]'
     )
-    seeds: names(Annotated[int, Field(ge=0, le=2**31 - 1)]) = described("a run for each")
+    seeds: Seeds = described("a run for each")
+    fewer: Fewer = absent("arms with fewer seeds; all arms have all without it")
     data_root: Text | None = described("the folder of the public data sets, or null")
     fetch: bool = described("whether to download into data_root the originals that it lacks", False)
     device: Literal["auto", "cpu", "cuda"] = described("where to train; auto takes a GPU where there is one")
@@ -65,6 +76,13 @@ class Configuration(Strict):
         "of a registered plan (experiments/plans/): the parts that its runs will judge"
     )
     spread: Literal["own", "pooled"] = absent("of a registered plan: whose spread judges; each arm's own without it")
+
+    @model_validator(mode="after")
+    def _some_of_the_seeds(self) -> Configuration:
+        other = next((seed for seed in (self.fewer.seeds if self.fewer else []) if seed not in self.seeds), None)
+        if other is not None:
+            raise fault("fewer.seeds", f"{other} is not one of seeds {self.seeds}")
+        return self
 
 
 class Study(Strict):
