@@ -11,6 +11,7 @@ to the hours (arms that parts share are paid once) until the budget is spent; th
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,6 +102,18 @@ def seconds_by_arm(results: Iterable[ResultSet]) -> dict[str, float]:
             took = float(value["wall_s"].get("total") or 0) * int(value["provenance"].get("threads") or 1)
             if took > 0:
                 known.setdefault(runs.name_of(value).rpartition("/")[0], []).append(took)
+    return {arm: float(np.mean(values)) for arm, values in known.items()}
+
+
+def tuned_seconds(experiments: Path = catalog.EXPERIMENTS) -> dict[str, float]:
+    """The same of trainings on which recipes were chosen: column `seconds` of experiments/<study>/tuning.csv."""
+    known: dict[str, list[float]] = {}
+    for path in sorted(experiments.glob("*/tuning.csv")):
+        with path.open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                if row.get("seconds"):
+                    folder = folder_of(path.parent.name, f"{row['ablation']}/{row['arm']}")
+                    known.setdefault(folder, []).append(float(row["seconds"]))
     return {arm: float(np.mean(values)) for arm, values in known.items()}
 
 
@@ -314,16 +327,7 @@ def _greedy(rows: Sequence[Need], seeds: int, budget: float, known: Mapping[str,
 def plan_of(choice: Choice, name: str, scale: str, first_seed: int) -> Plan:
     """The plan of a choice, its seeds from `first_seed` on: none of those on which it rests."""
     arms = dict.fromkeys(arm for need in choice.parts for arm in (*need.named, *need.arms))
-    tests = [
-        plans.Test(
-            study=need.study,
-            claim=need.claim,
-            part=need.part.id,
-            metric=need.part.metric,
-            margin=need.part.margin.share if need.part.margin and need.part.margin.share else 0.0,
-        )
-        for need in choice.parts
-    ]
+    tests = [plans.test_of(need.study, need.claim, need.part) for need in choice.parts]
     return Plan(
         name=name,
         scale=scale,

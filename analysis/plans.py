@@ -59,17 +59,19 @@ class Plan(BaseModel):
 
     def covers(self, study: str, claim: int, part: Part, scale: str, seeds: Mapping[str, set[int]]) -> bool:
         """Whether a part at a scale is what the plan registered; `seeds`: by the <ablation>/<arm> that holds runs."""
-        share = part.margin.share if part.margin and part.margin.share else 0.0
-        named = any(
-            (test.study, test.claim, test.part, test.metric, test.margin) == (study, claim, part.id, part.metric, share)
-            for test in self.tests
-        )
+        named = test_of(study, claim, part) in self.tests
         return named and self.scale == scale and all(self.seeds_of(home) == each for home, each in seeds.items())
 
     def seeds_of(self, home: str) -> set[int]:
         """The seeds of the runs that an <ablation>/<arm> holds."""
         ablation, _, arm = home.partition("/")
         return set(catalog.seeds_of((ablation, arm), self.seeds, self.fewer))
+
+
+def test_of(study: str, claim: int, part: Part) -> Test:
+    """What a plan says of a part."""
+    share = part.margin.share if part.margin and part.margin.share else 0.0
+    return Test(study=study, claim=claim, part=part.id, metric=part.metric, margin=share)
 
 
 def load(path: Path, known: Mapping[str, Claims]) -> Plan:
@@ -95,16 +97,20 @@ def load(path: Path, known: Mapping[str, Claims]) -> Plan:
     return plan
 
 
+def content(plan: Plan) -> dict:
+    """What stands in the file of a plan."""
+    kept = plan.model_dump(exclude={"name"}, exclude_defaults=True)
+    return kept | {"tests": [test.model_dump() for test in plan.tests]}
+
+
 def write(plan: Plan, folder: Path, known: Mapping[str, Claims], comment: str) -> Path:
     """Registers a plan as <folder>/<name>.yaml, below a comment of some lines. UserError where it does not fit the
     claims, or where there is a plan of that name: what is registered is never rewritten."""
     path = folder / f"{plan.name}.yaml"
     if path.exists():
         raise UserError(f"{path}: is registered already; give another --name")
-    content = plan.model_dump(exclude={"name"}, exclude_defaults=True)
-    content["tests"] = [test.model_dump() for test in plan.tests]
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
-    text = "\n".join([*lines, yaml.safe_dump(content, sort_keys=False, width=110, default_flow_style=None)])
+    text = "\n".join([*lines, yaml.safe_dump(content(plan), sort_keys=False, width=110, default_flow_style=None)])
     with tempfile.TemporaryDirectory() as trial:  # nothing is registered that could not be read back
         (Path(trial) / path.name).write_text(text, encoding="utf-8")
         load(Path(trial) / path.name, known)
