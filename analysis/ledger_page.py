@@ -230,16 +230,21 @@ def arms_of(row: Mapping, part: Part | None, known: Mapping[str, Claims], there:
 
 
 def html(
-    table: pd.DataFrame, known: Mapping[str, Claims], there: Evidence, forests: Sequence[Figure], title: str
+    table: pd.DataFrame,
+    proxy: pd.DataFrame,
+    known: Mapping[str, Claims],
+    there: Evidence,
+    forests: Sequence[Figure],
+    title: str,
 ) -> str:
-    """The whole page."""
+    """The whole page. `proxy`: see `analysis.proxies`."""
     choices = {key: list(dict.fromkeys(table[key])) for key in ("study", "level")}
     present = set(table["verdict"])
     return pages.render(
         "ledger.html",
         title=title,
         summary=headline.summary(table),
-        sentences=headline.by_level(table),
+        sentences=headline.sentences(table, proxy),
         verdicts=VERDICTS,
         counted=headline.table_rows(table),
         choices={**choices, "verdict": [verdict for verdict in VERDICTS if verdict in present]},

@@ -105,9 +105,23 @@ def studies() -> list[str]:
 
 
 def study(name: str) -> Study:
-    """What a study says of itself in study.yaml."""
+    """What a study says of itself in study.yaml. UserError where it names ablations or arms that there are not."""
     _check_study(name)
-    return _study(EXPERIMENTS.absolute(), name)
+    facts = _study(EXPERIMENTS.absolute(), name)
+    for place, entry in enumerate(facts.proxy):
+        _check_proxy(entry, ablations(name), f"{EXPERIMENTS / name / 'study.yaml'}: proxy.{place}")
+    return facts
+
+
+def _check_proxy(entry: schema.ProxyEntry, known: Mapping[str, Ablation], where: str) -> None:
+    for name in (entry.probe, *entry.stands_for):
+        if name not in known:
+            raise UserError(f"{where}: no ablation '{name}'{nearest(name, known)}")
+    published = {arm for name in entry.stands_for for arm in known[name].arms}
+    for arm, ours in entry.arms.items():
+        for name, arms in ((arm, published), (ours, known[entry.probe].arms)):
+            if name not in arms:
+                raise UserError(f"{where}.arms: no arm '{name}'{nearest(name, arms)}")
 
 
 # The caches' first argument tells one folder of studies from another; files are named by their relative paths.

@@ -85,6 +85,15 @@ class Configuration(Strict):
         return self
 
 
+class ProxyEntry(Strict):
+    """A probe that stands for published ablations: its arms are theirs of the same name."""
+
+    probe: Name = described("the ablation of ours")
+    stands_for: names(Name) = described("the ablations of this study whose published numbers its order is held against")
+    metric: Text = described("the probe's metric")
+    arms: dict[ArmName, ArmName] = described("{published arm: the probe's} where the names differ", {})
+
+
 class Study(Strict):
     """experiments/<study>/study.yaml: what a study is."""
 
@@ -92,6 +101,7 @@ class Study(Strict):
     paper: Text = described("the paper: authors, title, arXiv number")
     metric: dict[Task, Text] = described("the metric of each of its tasks", min_length=1)
     figures: names(Name) = described("its figures, in the order of the report")
+    proxy: list[ProxyEntry] = described("probes that stand for published ablations", [])
 
 
 ##### ablations #####
