@@ -39,7 +39,7 @@ from plugins.suite.errors import UserError
 
 COLUMNS = (
     "study claim part says task level scale arms metric verdict reason estimate low high unit share_of_reference margin"
-    " n_seeds n_items se_seed se_item df p_holm mde gates published published_effect plan data commit runs"
+    " n_seeds n_items se_seed se_item df p_holm mde gates published published_effect plan data commit runs checks"
 ).split()
 NUMBERS = (
     "claim estimate low high share_of_reference margin n_seeds n_items se_seed se_item df p_holm mde published_effect"
@@ -203,7 +203,7 @@ def _row(
         "gates": outcome.gates,
         "published": part.published or claim.published,
         "published_effect": effect,
-        **{key: getattr(outcome, key) for key in ("plan", "data", "commit", "runs")},
+        **{key: getattr(outcome, key) for key in ("plan", "data", "commit", "runs", "checks")},
     }
 
 

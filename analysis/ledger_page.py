@@ -202,6 +202,7 @@ def _line(row: Mapping, claim: Claim | None, part: Part | None, known: Mapping[s
         "standard error from items": _number(row["se_item"]),
         "degrees of freedom": _number(row["df"]),
         "p of a reversal (Holm)": _number(row["p_holm"]),
+        "checks": row["checks"],
         "data": row["data"],
         "plan": row["plan"],
         "commit": row["commit"],

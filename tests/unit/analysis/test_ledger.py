@@ -267,6 +267,18 @@ def test_many_to_one_under_a_plan_is_dunnetts():
     assert trained.judge(peak, runs, spread="pooled").verdict == "supported"
 
 
+def test_what_an_estimate_takes_for_granted_is_shown_beside_it():
+    clear = judge(BETTER, {"l/a": 70.0, "l/b": 60.0})
+    assert (
+        clear.checks.startswith("signs without any one seed: the same; Levene p ") and "Shapiro-Wilk p " in clear.checks
+    )
+    close = judge(BETTER, {"l/a": 60.1, "l/b": 60.0}, sd=3.0)
+    assert close.checks.startswith("signs without any one seed: one changes")
+    of_many = {"best": "l/a", "of": ["l/b", "l/c"]}
+    assert "one changes" in judge(of_many, {"l/a": 60.0, "l/b": 50.0, "l/c": 60.1}, sd=3.0).checks
+    assert "the same" in judge(of_many, {"l/a": 70.0, "l/b": 50.0, "l/c": 60.0}).checks
+
+
 def test_few_seeds_and_missing_arms_have_their_own_reason():
     assert judge(BETTER, {"l/a": 70.0, "l/b": 60.0}, seeds=2).reason == "2 seeds of l/a; 3 are needed"
     assert judge(BETTER, {"l/a": 70.0}).reason == "l/b was not run at this scale"
