@@ -144,7 +144,9 @@ def test_a_reference_of_an_arm_that_vanished_is_one_line(suite):
 
 
 def test_an_ablation_that_is_like_another_has_its_arms_scales_and_recipe(suite):
-    write_ablation(suite, "more", {"muse_simple": None, "again": None, "z": {}}, like="branches", scales=["mini"], recipe="r")
+    write_ablation(
+        suite, "more", {"muse_simple": None, "again": None, "z": {}}, like="branches", scales=["mini"], recipe="r"
+    )
     known = claims.ablations("muse", suite)
     assert known["branches"].homes == {
         "muse": "branches/muse", "muse_simple": "branches/muse_simple", "again": "branches/muse",
