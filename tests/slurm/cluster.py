@@ -3,7 +3,7 @@
     with Cluster(folder) as cluster:
         subprocess.run(["sbatch", ...], env=cluster.environment)
 
-Needs Debian's packages slurm-wlm and munge. Nothing of a cluster that the machine may belong to is touched: key, sockets,
+Needs Debian's packages slurm-wlm and munge. Nothing of a cluster that the machine belongs to is touched: key, socket,
 ports, state and configuration are this folder's, and what was started is ended by its own id.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 
 NODES = ("node1", "node2", "node3")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol")
-# linuxproc and task/none: no cgroups, which containers lack. config_overrides: nodes that claim more than the machine has.
+# linuxproc and task/none: no cgroups, which containers lack. config_overrides: nodes may claim more than there is.
 CONFIGURATION = """\
 ClusterName=convattn
 SlurmctldHost={host}(127.0.0.1)
@@ -48,7 +48,8 @@ SchedulerParameters=sched_interval=2,batch_sched_delay=1
 ReturnToService=2
 KillWait=5
 MinJobAge=600
-NodeName={nodes} NodeHostname={host} NodeAddr=127.0.0.1 Port=[{ports[1]}-{ports[3]}] CPUs={cpus} RealMemory={memory} State=UNKNOWN
+NodeName={nodes} NodeHostname={host} NodeAddr=127.0.0.1 Port=[{ports[1]}-{ports[3]}] \
+  CPUs={cpus} RealMemory={memory} State=UNKNOWN
 PartitionName=cpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -133,7 +134,7 @@ class Cluster:
             cpus=self.cpus, memory=self.memory, **names,
         )  # fmt: skip
         (self.folder / "slurm.conf").write_text(text)
-        # snakemake's plugin takes all SLURM_* from a job before it calls srun, which then looks for a configuration in /etc.
+        # snakemake's plugin takes all SLURM_* from a job before it calls srun, which then looks in /etc.
         srun = self.folder / "bin/srun"
         srun.write_text(f'#!/bin/sh\nSLURM_CONF={self.folder}/slurm.conf exec {_program("srun")} "$@"\n')
         srun.chmod(0o755)
