@@ -55,8 +55,8 @@ class Configuration(Strict):
     scale: Scale = described("generated data, real data that fits one machine, or the papers' own")
     studies: names(Name) = described("the studies to run: folders of experiments/")
     arms: Literal["core", "all"] | names(Text) = described(
-        'core, all, or a list of patterns of <arm> or <ablation>/<arm>, in quotes, such as ["w/o", "00*", "kernels/*"]; '
-        '"core:kernels/*" stands for the core arms alone'
+        'core, all, or a list of patterns of <arm> or <ablation>/<arm>, in quotes, such as ["w/o", "00*", "kernels/*"]'
+        '; "core:kernels/*" stands for the core arms alone'
     )
     seeds: names(Annotated[int, Field(ge=0, le=2**31 - 1)]) = described("a run for each")
     data_root: Text | None = described("the folder of the public data sets, or null")
