@@ -32,11 +32,28 @@ from plugins.suite.errors import UserError
 _trained: dict[Path, Runner] = {}
 
 
+class NoVisualizer:
+    """What mmengine's runner and loops ask of a visualizer, without the figures of matplotlib that it starts with."""
+
+    dataset_meta = None
+
+    def add_config(self, config: Config) -> None:
+        """Nothing: no back end keeps it."""
+
+
 class ConfiguredRunner(Runner):
-    """mmengine's runner without its copy of the config: the run's own `config.py` stays as it was written."""
+    """mmengine's runner without what a run has already or does not use: a copy of the config, a survey of the machine
+    (both are in the run's record) and a visualizer."""
 
     def dump_config(self) -> None:
         """Nothing: `write_config` has done it."""
+
+    def _log_env(self, env_cfg: dict) -> None:
+        """Nothing: metrics.json holds the machine, `config.py` the settings."""
+
+    def build_visualizer(self, visualizer: dict | None = None) -> NoVisualizer:
+        """One that draws nothing: a run's pictures are those of `pictures`."""
+        return NoVisualizer()
 
 
 def command(spec: dict, data: Path, run_dir: Path) -> list[str]:
