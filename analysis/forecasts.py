@@ -11,6 +11,7 @@ to the hours (arms that parts share are paid once) until the budget is spent; th
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,22 +25,12 @@ from analysis.evidence import scored, trained
 from analysis.plans import Plan
 from analysis.sets import ResultSet
 from plugins.suite import catalog, claims
-from plugins.suite.claims import Best, Claims, Equal, Layers, NoWorse, Part, Peak, Spread, Value
+from plugins.suite.claims import Claims, Layers, Part, Spread
 from plugins.suite.errors import UserError
 from plugins.suite.files import read_yaml
 
 POWER = 0.8
 MOST = 100  # seeds; a part that needs more is out of reach of a plan
-ALPHA = 0.05  # two-sided, what a 95 % interval on one side of a bound comes to
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """What has to be shown above zero: weights of arms, and a number that is added (a bound that stands in a check)."""
-
-    weights: dict[str, float]
-    constant: float = 0.0
-    alpha: float = ALPHA
 
 
 @dataclass(frozen=True)
@@ -104,6 +95,18 @@ def seconds_by_arm(results: Iterable[ResultSet]) -> dict[str, float]:
     return {arm: float(np.mean(values)) for arm, values in known.items()}
 
 
+def tuned_seconds(experiments: Path = catalog.EXPERIMENTS) -> dict[str, float]:
+    """The same of trainings on which recipes were chosen: column `seconds` of experiments/<study>/tuning.csv."""
+    known: dict[str, list[float]] = {}
+    for path in sorted(experiments.glob("*/tuning.csv")):
+        with path.open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                if row.get("seconds"):
+                    folder = folder_of(path.parent.name, f"{row['ablation']}/{row['arm']}")
+                    known.setdefault(folder, []).append(float(row["seconds"]))
+    return {arm: float(np.mean(values)) for arm, values in known.items()}
+
+
 def seconds_of(folder: str, known: Mapping[str, float]) -> float:
     """Core seconds of a run of an arm, study/ablation/arm: its own mean, else its ablation's, its study's; or NaN."""
     for place in (folder, folder.rpartition("/")[0], folder.partition("/")[0]):
@@ -161,51 +164,11 @@ def _metric(bench: trained.Bench, arm: str) -> str:
     return bench.runs[arm][0].primary if is_start and bench.runs[arm] else bench.metric
 
 
-def contrasts(bench: trained.Bench) -> list[Contrast]:
-    """Everything that has to be above zero for the part to be supported."""
-    part, check = bench.part, bench.part.check
-    share = part.margin.share if part.margin and part.margin.share and part.reference else 0.0
-    margin = {part.reference[0]: share, part.reference[1]: -share} if share else {}
-    reference = part.effect_of_reference()
-    assay = [Contrast({reference[0]: 1.0, reference[1]: -1.0})] if reference else []
-    if isinstance(check, Value):
-        low = [Contrast({check.value: 1.0}, -check.above)] if check.above is not None else []
-        return low + ([Contrast({check.value: -1.0}, check.below)] if check.below is not None else [])
-    if isinstance(check, Equal):
-        weights = check.contrast()
-        both = (_plus(margin, weights, +1.0), _plus(margin, weights, -1.0))
-        return [*(Contrast(one, alpha=2 * trained.TOST_ALPHA) for one in both), *assay]
-    if isinstance(check, NoWorse):
-        return [Contrast(_plus({check.no_worse: 1.0, one: -1.0}, margin, +1.0)) for one in check.rivals()] + assay
-    if isinstance(check, Best):
-        return [Contrast({check.best: 1.0, one: -1.0}) for one in check.of] + assay
-    if isinstance(check, Peak):
-        over = [Contrast({one: 1.0, check.over: -1.0}) for one in check.peak]
-        return [max(over, key=lambda one: _value(bench, one)), *assay]
-    return [Contrast(_plus(check.contrast(), margin, -1.0)), *assay]
-
-
-def _plus(a: Mapping[str, float], b: Mapping[str, float], sign: float) -> dict[str, float]:
-    weights = {name: a.get(name, 0.0) + sign * b.get(name, 0.0) for name in dict.fromkeys([*a, *b])}
-    return {name: weight for name, weight in weights.items() if weight}
-
-
-def _values(bench: trained.Bench, arm: str) -> list[float]:
-    values = [run.value(bench.metric) for run in bench.runs[arm]]
-    return [value for value in values if not math.isnan(value)]
-
-
-def _value(bench: trained.Bench, contrast: Contrast) -> float:
-    """The contrast of the means at hand, in the part's favour."""
-    sign = 1 if isinstance(bench.part.check, Value) else bench.sign
-    return contrast.constant + sign * sum(w * float(np.mean(_values(bench, a))) for a, w in contrast.weights.items())
-
-
 def _for_contrasts(bench: trained.Bench) -> dict:
     """`seeds`, `effect`, `sd`, `why` of a part: all contrasts where all are in favour, else the clearest against it."""
     sizes = []
-    for contrast in contrasts(bench):
-        effect, sd, item = _value(bench, contrast), *_spreads(bench, contrast)
+    for contrast in trained.contrasts(bench):
+        effect, sd, item = trained.value_of(bench, contrast), *_spreads(bench, contrast)
         if math.isnan(sd):
             return {
                 "seeds": math.nan,
@@ -221,7 +184,7 @@ def _for_contrasts(bench: trained.Bench) -> dict:
     return {"seeds": max(seeds, trained.MIN_SEEDS), "effect": effect, "sd": sd, "why": why}
 
 
-def _seeds(bench: trained.Bench, contrast: Contrast, effect: float, item: float) -> float:
+def _seeds(bench: trained.Bench, contrast: trained.Contrast, effect: float, item: float) -> float:
     if effect == 0:
         return math.inf
     scaled = [weight * arm_sd(bench, arm) for arm, weight in contrast.weights.items()]
@@ -229,7 +192,7 @@ def _seeds(bench: trained.Bench, contrast: Contrast, effect: float, item: float)
     return statistics.seeds_needed(effect, 1.0, None, POWER, contrast.alpha, [w for w in scaled if w], item)
 
 
-def _spreads(bench: trained.Bench, contrast: Contrast) -> tuple[float, float]:
+def _spreads(bench: trained.Bench, contrast: trained.Contrast) -> tuple[float, float]:
     """(standard deviation of the contrast for one seed an arm, standard error that a shared test set gives it)."""
     variance = sum((weight * arm_sd(bench, arm)) ** 2 for arm, weight in contrast.weights.items())
     chosen = [run for arm in contrast.weights for run in bench.runs[arm]]
@@ -243,7 +206,7 @@ def _spreads(bench: trained.Bench, contrast: Contrast) -> tuple[float, float]:
 
 def arm_sd(bench: trained.Bench, arm: str) -> float:
     """Of one run: the arm's own of three seeds or more, else that of its recipe; NaN where neither is there."""
-    values = _values(bench, arm)
+    values = bench.values(arm)
     if len(values) >= statistics.OWN_SEEDS:
         return float(np.std(values, ddof=1))
     table, _, _ = bench.tables(bench.recipe_of(bench.runs[arm][0], bench.rename(arm)), bench.metric)
@@ -314,16 +277,7 @@ def _greedy(rows: Sequence[Need], seeds: int, budget: float, known: Mapping[str,
 def plan_of(choice: Choice, name: str, scale: str, first_seed: int) -> Plan:
     """The plan of a choice, its seeds from `first_seed` on: none of those on which it rests."""
     arms = dict.fromkeys(arm for need in choice.parts for arm in (*need.named, *need.arms))
-    tests = [
-        plans.Test(
-            study=need.study,
-            claim=need.claim,
-            part=need.part.id,
-            metric=need.part.metric,
-            margin=need.part.margin.share if need.part.margin and need.part.margin.share else 0.0,
-        )
-        for need in choice.parts
-    ]
+    tests = [plans.test_of(need.study, need.claim, need.part) for need in choice.parts]
     return Plan(
         name=name,
         scale=scale,

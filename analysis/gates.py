@@ -2,7 +2,8 @@
 
 fresh     the runs are what this checkout would make
 alike     arms that are subtracted share settings, data (one checksum a seed) and, over its seeds, an arm its sources
-trained   every run is above chance by its interval over items, and its loss below 0.9 of that of guessing
+trained   every run is above chance by its interval over items, and its training or validation loss below 0.9 of that of
+          guessing
 ceiling   the best arm stays below 98 % of what is possible, the worst above what guessing gives (the best, in the words
           of one rule: an arm without the means for it guesses)
 assay     the effect that a margin is a share of, or that is asked to be kept, is shown itself
@@ -102,7 +103,9 @@ def trained(runs: Sequence[Run]) -> Gate:
     """Every run is above chance by its interval over items, and its loss below that of guessing.
 
     Judged by the primary metric; where rules decide words, by the accuracy of all of these: an arm may have no means
-    for one rule, and yet be trained.
+    for one rule, and yet be trained. Of the losses, the smaller of training and validation: a network that learns few
+    images by heart is trained, and is wrong with such confidence on others that its validation loss exceeds that of
+    guessing while its accuracy is far above it; what it has learnt beyond its training items, the accuracy tells.
     """
     margins = [_above_chance(run) for run in runs]
     bad = [(run, problem) for run, (_, problem) in zip(runs, margins, strict=True) if problem]
@@ -124,7 +127,8 @@ def _above_chance(run: Run) -> tuple[float, str]:
     if scores is None:
         return math.nan, "no per-item scores"
     value, low = run.value(metric), lower_bound(metric, run.value(metric), scores)
-    loss = next((x for x in (run.value("losses.valid"), run.value("losses.train")) if not math.isnan(x)), math.nan)
+    losses = [run.value("losses.train"), run.value("losses.valid")]
+    loss = min((value for value in losses if not math.isnan(value)), default=math.nan)
     if not low > guessing:
         return low - guessing, f"{metric} {value:.1f}, chance {guessing:.1f}"
     if "loss" in chance and not loss < LOSS_SHARE * chance["loss"]:

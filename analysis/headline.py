@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import ledger
+from analysis import ledger, proxies
 from analysis.evidence import VERDICTS
 from plugins.suite.errors import UserError
 from plugins.suite.files import read_json, read_text, write_text
@@ -63,9 +63,14 @@ def by_level(table: pd.DataFrame) -> list[str]:
     return lines
 
 
-def counts_part(table: pd.DataFrame) -> str:
+def sentences(table: pd.DataFrame, proxy: pd.DataFrame) -> list[str]:
+    """The lines below the summary: verdicts by level, then how far each scale orders arms as the papers do."""
+    return [*by_level(table), *proxies.in_words(proxy)]
+
+
+def counts_part(table: pd.DataFrame, proxy: pd.DataFrame) -> str:
     """What stands between README's `counts` markers."""
-    return "\n".join([f"**{summary(table)}**", "", *(f"- {line}" for line in by_level(table))])
+    return "\n".join([f"**{summary(table)}**", "", *(f"- {line}" for line in sentences(table, proxy))])
 
 
 def measured(path: Path) -> dict[str, str]:
@@ -103,10 +108,10 @@ def filled(text: str, parts: Mapping[str, str], source: str = "README.md") -> st
     return text
 
 
-def update(readme: Path, table: pd.DataFrame, measurements: Path) -> bool:
+def update(readme: Path, table: pd.DataFrame, proxy: pd.DataFrame, measurements: Path) -> bool:
     """Writes the generated parts of a README anew; returns whether anything changed."""
     before = read_text(readme)
-    parts = {"counts": counts_part(table), "measured": measured_part(measurements)}
+    parts = {"counts": counts_part(table, proxy), "measured": measured_part(measurements)}
     after = filled(before, parts, str(readme))
     if after != before:
         write_text(readme, after)

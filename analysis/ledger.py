@@ -39,7 +39,7 @@ from plugins.suite.errors import UserError
 
 COLUMNS = (
     "study claim part says task level scale arms metric verdict reason estimate low high unit share_of_reference margin"
-    " n_seeds n_items se_seed se_item df p_holm mde gates published published_effect plan data commit runs"
+    " n_seeds n_items se_seed se_item df p_holm mde gates published published_effect plan data commit runs checks"
 ).split()
 NUMBERS = (
     "claim estimate low high share_of_reference margin n_seeds n_items se_seed se_item df p_holm mde published_effect"
@@ -96,7 +96,7 @@ def _study_rows(
             ):
                 judged.append((part, level, scale, outcome))
         rows += [
-            _row(study, claim, part, level, scale, outcome, p_holm, content, effects[part.id], plans)
+            _row(study, claim, part, level, scale, outcome, p_holm, content, effects[part.id])
             for part, level, scale, outcome, p_holm in _after_holm(judged)
         ]
     return rows
@@ -130,11 +130,12 @@ def _outcomes(
             rows.append((scale, scale, Outcome(NOT_TESTED, NOT_RUN)))
         else:
             study = scales[scale]
-            plan = _plan(study.name, claim, part, scale, _seeds(part, content, study), plans)
+            seeds = _seeds(part, content, study)
+            plan = next((plan for plan in plans if plan.covers(study.name, claim.id, part, scale, seeds)), None)
             outcome = trained.judge(
                 part, study, lambda arm, scale=scale: content.at(arm, scale), plan.spread if plan else "own"
             )
-            rows.append((scale, scale, outcome))
+            rows.append((scale, scale, replace(outcome, plan=_plan_name(outcome, plan))))
     if not rows:
         reason = getattr(part.check, "not_tested", None) or "its arms were run at no scale of these results"
         rows.append((PAPER_LEVEL, PAPER_LEVEL, Outcome(NOT_TESTED, reason)))
@@ -180,7 +181,6 @@ def _row(
     p_holm: float,
     content: Claims,
     effect: float,
-    plans: Sequence[Plan],
 ) -> dict:
     is_trained = part.level == "trained"
     metric = part.metric if is_trained else getattr(part.check, "metric", part.level)
@@ -203,8 +203,7 @@ def _row(
         "gates": outcome.gates,
         "published": part.published or claim.published,
         "published_effect": effect,
-        "plan": _plan_name(study, claim, part, scale, outcome, plans) if is_trained else "",
-        **{key: getattr(outcome, key) for key in ("data", "commit", "runs")},
+        **{key: getattr(outcome, key) for key in ("plan", "data", "commit", "runs", "checks")},
     }
 
 
@@ -216,23 +215,15 @@ def _arms_text(part: Part, content: Claims, scale: str) -> str:
     return line
 
 
-def _seeds(part: Part, content: Claims, study: scored.Study) -> set[int]:
-    """The seeds that the arms of a part were trained with at the scale of `study`."""
-    return {run.seed for arm in part.arms() for run in study.runs(content.at(arm, study.scale))}
+def _seeds(part: Part, content: Claims, study: scored.Study) -> dict[str, set[int]]:
+    """The seeds that the arms of a part were trained with at the scale of `study`, by the arm that holds the runs."""
+    arms = [content.at(arm, study.scale) for arm in part.arms()]
+    return {study.homes.get(arm, arm): {run.seed for run in study.runs(arm)} for arm in arms}
 
 
-def _plan(study: str, claim: Claim, part: Part, scale: str, seeds: set[int], plans: Sequence[Plan]) -> Plan | None:
-    """The registered plan that runs of these seeds follow."""
-    return next((plan for plan in plans if plan.covers(study, claim.id, part, scale, seeds)), None)
-
-
-def _plan_name(study: str, claim: Claim, part: Part, scale: str, outcome: Outcome, plans: Sequence[Plan]) -> str:
-    """The registered plan of an outcome; "exploratory" outside of one, "" without runs."""
-    if not outcome.runs:
-        return ""
-    seeds = {int(run.rsplit("seed", 1)[1]) for run in outcome.runs.split()}
-    plan = _plan(study, claim, part, scale, seeds, plans)
-    return plan.name if plan else EXPLORATORY
+def _plan_name(outcome: Outcome, plan: Plan | None) -> str:
+    """The registered plan that an outcome follows; "exploratory" outside of one, "" without runs."""
+    return "" if not outcome.runs else plan.name if plan else EXPLORATORY
 
 
 # --- published effects ------------------------------------------------------------------------------------------------

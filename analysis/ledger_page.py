@@ -202,6 +202,7 @@ def _line(row: Mapping, claim: Claim | None, part: Part | None, known: Mapping[s
         "standard error from items": _number(row["se_item"]),
         "degrees of freedom": _number(row["df"]),
         "p of a reversal (Holm)": _number(row["p_holm"]),
+        "checks": row["checks"],
         "data": row["data"],
         "plan": row["plan"],
         "commit": row["commit"],
@@ -230,16 +231,21 @@ def arms_of(row: Mapping, part: Part | None, known: Mapping[str, Claims], there:
 
 
 def html(
-    table: pd.DataFrame, known: Mapping[str, Claims], there: Evidence, forests: Sequence[Figure], title: str
+    table: pd.DataFrame,
+    proxy: pd.DataFrame,
+    known: Mapping[str, Claims],
+    there: Evidence,
+    forests: Sequence[Figure],
+    title: str,
 ) -> str:
-    """The whole page."""
+    """The whole page. `proxy`: see `analysis.proxies`."""
     choices = {key: list(dict.fromkeys(table[key])) for key in ("study", "level")}
     present = set(table["verdict"])
     return pages.render(
         "ledger.html",
         title=title,
         summary=headline.summary(table),
-        sentences=headline.by_level(table),
+        sentences=headline.sentences(table, proxy),
         verdicts=VERDICTS,
         counted=headline.table_rows(table),
         choices={**choices, "verdict": [verdict for verdict in VERDICTS if verdict in present]},

@@ -3,13 +3,14 @@
     scale: mini
     arms: [branches/muse, branches/muse_simple_wide]
     seeds: [1, 2, 3, 4, 5]
+    fewer: {seeds: [1, 2, 3], arms: [branches/muse_simple_wide]}
     tests:
       - {study: muse, claim: 1, part: c, metric: bleu, margin: 0}
 
-`scale`, `studies`, `arms` and `seeds` are keys of a configuration, so the same file runs them (`snakemake
---configfile`). A verdict is of the plan where the plan names its part, its metric and its margin, and the runs are of
-just these seeds. `spread: pooled` declares that the arms of a recipe spread alike, which gives more degrees of freedom
-and is wrong where they do not.
+`scale`, `studies`, `arms`, `seeds` and `fewer` are keys of a configuration, so the same file runs them (`snakemake
+--configfile`). A verdict is of the plan where the plan names its part, its metric and its margin, and the runs of each
+of its arms are of just the seeds that the plan gives it. `spread: pooled` declares that the arms of a recipe spread
+alike, which gives more degrees of freedom and is wrong where they do not.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from plugins.suite import claims
+from plugins.suite import catalog, claims
 from plugins.suite.claims import Claims, Part
 from plugins.suite.errors import UserError
 from plugins.suite.files import nearest, one_line, read_yaml, write_text
+from plugins.suite.schema import Fewer
 
 FOLDER = Path("experiments/plans")
 
@@ -51,17 +53,25 @@ class Plan(BaseModel):
     scale: str
     arms: list[str] = Field(min_length=1)
     seeds: list[int] = Field(min_length=1)
+    fewer: Fewer | None = None
     tests: list[Test] = Field(min_length=1)
     spread: Literal["own", "pooled"] = "own"
 
-    def covers(self, study: str, claim: int, part: Part, scale: str, seeds: set[int]) -> bool:
-        """Whether a part at a scale, judged from these seeds, is what the plan registered."""
-        share = part.margin.share if part.margin and part.margin.share else 0.0
-        named = any(
-            (test.study, test.claim, test.part, test.metric, test.margin) == (study, claim, part.id, part.metric, share)
-            for test in self.tests
-        )
-        return named and self.scale == scale and seeds == set(self.seeds)
+    def covers(self, study: str, claim: int, part: Part, scale: str, seeds: Mapping[str, set[int]]) -> bool:
+        """Whether a part at a scale is what the plan registered; `seeds`: by the <ablation>/<arm> that holds runs."""
+        named = test_of(study, claim, part) in self.tests
+        return named and self.scale == scale and all(self.seeds_of(home) == each for home, each in seeds.items())
+
+    def seeds_of(self, home: str) -> set[int]:
+        """The seeds of the runs that an <ablation>/<arm> holds."""
+        ablation, _, arm = home.partition("/")
+        return set(catalog.seeds_of((ablation, arm), self.seeds, self.fewer))
+
+
+def test_of(study: str, claim: int, part: Part) -> Test:
+    """What a plan says of a part."""
+    share = part.margin.share if part.margin and part.margin.share else 0.0
+    return Test(study=study, claim=claim, part=part.id, metric=part.metric, margin=share)
 
 
 def load(path: Path, known: Mapping[str, Claims]) -> Plan:
@@ -87,16 +97,20 @@ def load(path: Path, known: Mapping[str, Claims]) -> Plan:
     return plan
 
 
+def content(plan: Plan) -> dict:
+    """What stands in the file of a plan."""
+    kept = plan.model_dump(exclude={"name"}, exclude_defaults=True)
+    return kept | {"tests": [test.model_dump() for test in plan.tests]}
+
+
 def write(plan: Plan, folder: Path, known: Mapping[str, Claims], comment: str) -> Path:
     """Registers a plan as <folder>/<name>.yaml, below a comment of some lines. UserError where it does not fit the
     claims, or where there is a plan of that name: what is registered is never rewritten."""
     path = folder / f"{plan.name}.yaml"
     if path.exists():
         raise UserError(f"{path}: is registered already; give another --name")
-    content = plan.model_dump(exclude={"name"}, exclude_defaults=True)
-    content["tests"] = [test.model_dump() for test in plan.tests]
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
-    text = "\n".join([*lines, yaml.safe_dump(content, sort_keys=False, width=110, default_flow_style=None)])
+    text = "\n".join([*lines, yaml.safe_dump(content(plan), sort_keys=False, width=110, default_flow_style=None)])
     with tempfile.TemporaryDirectory() as trial:  # nothing is registered that could not be read back
         (Path(trial) / path.name).write_text(text, encoding="utf-8")
         load(Path(trial) / path.name, known)

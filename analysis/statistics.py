@@ -693,26 +693,6 @@ def many_to_one(
     return holm({arm: sides[alternative](estimate) for arm, estimate in estimates.items()})
 
 
-def many_to_one_intervals(
-    runs: pd.DataFrame | Runs,
-    control: str,
-    others: Sequence[str],
-    items: pd.DataFrame | Items | None = None,
-    shared_items: bool = False,
-    spread: str = "own",
-    level: float = 0.95,
-) -> dict[str, tuple[float, float]]:
-    """Simultaneous two-sided intervals of other - control: Dunnett's ("pooled") or Bonferroni's ("own")."""
-    if spread == "pooled":
-        result = _dunnett(runs, control, others, "two-sided", items)
-        if result is None:
-            return dict.fromkeys(others, (math.nan, math.nan))
-        interval = result.confidence_interval(level)
-        return {arm: (float(interval.low[k]), float(interval.high[k])) for k, arm in enumerate(others)}
-    estimates = _against(runs, control, others, items, shared_items)
-    return {arm: estimate.interval(1 - (1 - level) / len(others)) for arm, estimate in estimates.items()}
-
-
 def _against(runs, control: str, others: Sequence[str], items, shared_items: bool) -> dict[str, Estimate]:
     table = as_runs(runs)
     scores = None if items is None else as_items(items, table)

@@ -6,7 +6,7 @@ measured, are written between the markers of that file as well.
 
 from pathlib import Path
 
-from analysis import forests, headline, ledger, ledger_page
+from analysis import forests, headline, ledger, ledger_page, proxies
 from plugins.suite import catalog, claims
 from plugins.suite.files import write_text
 
@@ -25,25 +25,27 @@ def add_arguments(parser) -> None:
 
 def run(args) -> int:
     path = args.folder / "ledger.csv"
-    table = ledger.read(path)
+    table, proxy = ledger.read(path), proxies.read(args.folder / "proxy.csv")
     if args.outcome:
-        print(outcome(table, args.folder))
+        print(outcome(table, proxy, args.folder))
         return 0
     there = ledger_page.evidence(args.folder)
     pictures = forests.pictures(args.folder / "figures", table)
     title = (
         "Ledger of all published results" if args.folder.name == "published" else f"Ledger, scale {args.folder.name}"
     )
-    page = ledger_page.html(table, claims.check_all(args.experiments), there, pictures, title)
+    page = ledger_page.html(table, proxy, claims.check_all(args.experiments), there, pictures, title)
     write_text(args.folder / "ledger.html", page)
     print(f"{args.folder / 'ledger.html'}: {len(table)} rows, {len(there.runs)} runs")
     if args.readme:
-        changed = headline.update(args.readme, table, args.folder / "measured.json")
+        changed = headline.update(args.readme, table, proxy, args.folder / "measured.json")
         print(f"{args.readme}: {'updated' if changed else 'up to date'}")
     return 0
 
 
-def outcome(table, folder: Path) -> str:
+def outcome(table, proxy, folder: Path) -> str:
     """What a run came to, for the end of a run: counts in words, then the pages that there are."""
     pages = [folder / name for name in ("ledger.html", "report.html") if (folder / name).is_file()]
-    return "\n".join([headline.summary(table), *(f"  {line}" for line in headline.by_level(table)), *map(str, pages)])
+    return "\n".join(
+        [headline.summary(table), *(f"  {line}" for line in headline.sentences(table, proxy)), *map(str, pages)]
+    )

@@ -1,6 +1,6 @@
-"""convattn proxy RESULTS...: how well the order of our arms at each scale agrees with the published one.
+"""convattn proxy RESULTS... --out FOLDER: how well the order of our arms at each scale agrees with the published one.
 
-Writes tables/proxy.csv and proxy.md into each folder.
+Writes FOLDER/proxy.csv and proxy.md.
 """
 
 import argparse
@@ -17,19 +17,23 @@ HELP = "rank correlation of our effects with the published ones, by ablation and
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="folders of one scale each")
+    parser.add_argument("results", nargs="*", type=Path, metavar="RESULTS", help="folders of one scale each")
+    parser.add_argument("--out", type=Path, required=True, help="folder for proxy.csv and proxy.md")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the tables and prints one line a scale."""
-    for folder in args.results:
-        paths = sorted(folder.glob(f"tables/*/{ARMS}"))
-        if not paths:
-            raise UserError(f"{folder}/tables/*/{ARMS}: none there; run snakemake, or collect and arms first")
-        studies = [results.load(folder, path.parent.name) for path in paths]
-        made = [proxy for study in studies for proxy in proxies.of_study(study.ablations, study.arms, study.references)]
-        runs.write_csv(folder / "tables" / "proxy.csv", proxies.table(made))
-        write_text(folder / "tables" / "proxy.md", proxies.markdown(made))
-        line = proxies.in_words(proxies.overall(made), len(made)) if made else "no ablation has two arms in print"
-        print(f"{folder}: {line}")
+    """Writes both files and prints one line a scale."""
+    made = [proxy for folder in args.results for proxy in of_folder(folder)]
+    table = proxies.table(made)
+    runs.write_csv(args.out / "proxy.csv", table)
+    write_text(args.out / "proxy.md", proxies.markdown(table))
+    print("\n".join(proxies.in_words(table)))
     return 0
+
+
+def of_folder(folder: Path) -> list[proxies.Proxy]:
+    """The proxies of the studies of one scale."""
+    paths = sorted(folder.glob(f"tables/*/{ARMS}"))
+    if not paths:
+        raise UserError(f"{folder}/tables/*/{ARMS}: none there; run snakemake, or collect and arms first")
+    return [proxy for path in paths for proxy in proxies.of_results(results.load(folder, path.parent.name))]

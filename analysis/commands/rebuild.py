@@ -28,7 +28,8 @@ def run(args) -> int:
         failed += not step("collect", "--expected", str(expected), "--study", study, "--out", str(table))
         for name in ("arms", "tables", "compare", "figures"):
             failed += not step(name, results, "--study", study)
-    failed += not step("ledger", results, "--out", results)
+    for name in ("ledger", "proxy"):
+        failed += not step(name, results, "--out", results)
     for name in ("forest", "page", "report"):
         failed += not step(name, results)
     return 1 if failed else 0

@@ -15,7 +15,8 @@ class Outcome:
 
     `estimate`, `low`, `high`: of what the check judges, in `unit`, 95 % (equal where it is exact). `margin`: the bound
     in the same unit. `p`: one-sided, of the part's opposite; Holm's adjustment inside a claim is the ledger's. `gates`:
-    "name=pass(value)" or "name=fail(value)", joined by "; ".
+    "name=pass(value)" or "name=fail(value)", joined by "; ". `checks`: of the assumptions,
+    for readers. `plan`: the registered plan that its runs follow.
     """
 
     verdict: str
@@ -34,6 +35,8 @@ class Outcome:
     p: float = math.nan
     mde: float = math.nan
     gates: str = ""
+    checks: str = ""
+    plan: str = ""
     data: str = ""
     commit: str = ""
     runs: str = ""

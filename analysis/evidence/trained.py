@@ -42,6 +42,18 @@ TOST_ALPHA = 0.05  # of each of the two one-sided tests
 
 
 @dataclass(frozen=True)
+class Contrast:
+    """What has to be shown above zero: weights of arms, and a number that is added (a bound that stands in a check).
+
+    `alpha`: two-sided; what a 95 % interval on one side of a bound comes to, or two one-sided tests.
+    """
+
+    weights: dict[str, float]
+    constant: float = 0.0
+    alpha: float = 2 * ALPHA
+
+
+@dataclass(frozen=True)
 class Finding:
     """What the statistics say, before the gates. `against`: one-sided p of the opposite of the part."""
 
@@ -99,6 +111,10 @@ class Bench:
                 replace(run, row={**run.row, f"metrics.{COMMON_LOSS}": value})
                 for run, value in zip(runs, at, strict=True)
             ]
+
+    def values(self, arm: str) -> list[float]:
+        """The metric of an arm's runs that have it."""
+        return [value for run in self.runs[arm] if not math.isnan(value := run.value(self.metric))]
 
     def involved(self) -> list[Run]:
         """Every run that the part rests on."""
@@ -196,6 +212,63 @@ def layer_values(details: Mapping, detail: str) -> list[float]:
     return [float(number) for _, number in kept]
 
 
+# --- what is compared ------------------------------------------------------------------------------------------------
+def contrasts(bench: Bench) -> list[Contrast]:
+    """Everything that has to be above zero for the part to be supported; of a spread and of layers, nothing."""
+    part, check = bench.part, bench.part.check
+    share = part.margin.share if part.margin and part.margin.share and part.reference else 0.0
+    margin = {part.reference[0]: share, part.reference[1]: -share} if share else {}
+    reference = part.effect_of_reference()
+    assay = [Contrast({reference[0]: 1.0, reference[1]: -1.0})] if reference else []
+    if isinstance(check, Spread | Layers):
+        return []
+    if isinstance(check, Value):
+        low = [Contrast({check.value: 1.0}, -check.above)] if check.above is not None else []
+        return low + ([Contrast({check.value: -1.0}, check.below)] if check.below is not None else [])
+    if isinstance(check, Equal):
+        weights = check.contrast()
+        both = (_plus(margin, weights, +1.0), _plus(margin, weights, -1.0))
+        return [*(Contrast(one, alpha=2 * TOST_ALPHA) for one in both), *assay]
+    if isinstance(check, NoWorse):
+        return [Contrast(_plus({check.no_worse: 1.0, one: -1.0}, margin, +1.0)) for one in check.rivals()] + assay
+    if isinstance(check, Best):
+        return [Contrast({check.best: 1.0, one: -1.0}) for one in check.of] + assay
+    if isinstance(check, Peak):
+        over = [Contrast({one: 1.0, check.over: -1.0}) for one in check.peak]
+        return [max(over, key=lambda one: value_of(bench, one)), *assay]
+    return [Contrast(_plus(check.contrast(), margin, -1.0)), *assay]
+
+
+def value_of(bench: Bench, contrast: Contrast) -> float:
+    """The contrast of the means at hand, in the part's favour."""
+    sign = 1 if isinstance(bench.part.check, Value) else bench.sign
+    return contrast.constant + sign * sum(w * float(np.mean(bench.values(a))) for a, w in contrast.weights.items())
+
+
+def _plus(a: Mapping[str, float], b: Mapping[str, float], sign: float) -> dict[str, float]:
+    weights = {name: a.get(name, 0.0) + sign * b.get(name, 0.0) for name in dict.fromkeys([*a, *b])}
+    return {name: weight for name, weight in weights.items() if weight}
+
+
+def checks(bench: Bench) -> str:
+    """What the estimate takes for granted, for readers: whether a sign hangs on one seed, whether arms of the recipe
+    spread alike (Levene) and residuals are normal (Shapiro and Wilk). No verdict rests on it."""
+    tested = [contrast.weights for contrast in contrasts(bench) if not contrast.constant]
+    if not tested:
+        return ""
+    names = dict.fromkeys(name for weights in tested for name in weights)
+    table = value_frame([run for name in names for run in bench.runs[name]], bench.metric)
+    same = all(statistics.leave_one_seed_out(table, weights) for weights in tested)
+    said = ["signs without any one seed: " + ("the same" if same else "one changes")]
+    first = next(iter(names))
+    spread = statistics.pooled(
+        bench.tables(bench.recipe_of(bench.runs[first][0], bench.rename(first)), bench.metric)[0]
+    )
+    for test, p in (("Levene", spread.levene_p), ("Shapiro-Wilk", spread.shapiro_p)):
+        said += [] if math.isnan(p) else [f"{test} p {p:.2g}"]
+    return "; ".join(said)
+
+
 # --- findings ---------------------------------------------------------------------------------------------------------
 def find(bench: Bench) -> Finding:
     """What the statistics say of the part's check."""
@@ -223,10 +296,6 @@ def _margin(bench: Bench) -> tuple[dict[str, float], float]:
     first, second = part.reference
     weights = {first: part.margin.share, second: -part.margin.share}
     return weights, bench.estimate(weights).value
-
-
-def _plus(a: Mapping[str, float], b: Mapping[str, float], sign: float) -> dict[str, float]:
-    return {name: a.get(name, 0.0) + sign * b.get(name, 0.0) for name in dict.fromkeys([*a, *b])}
 
 
 def _shifted(bench: Bench, contrast: Mapping[str, float], side: int) -> Finding:
@@ -389,6 +458,7 @@ def judge(part: Part, study: Study, rename: Callable[[str], str] = lambda arm: a
         p=finding.against,
         mde=estimate.mde(),
         gates=gates.text(passed),
+        checks=checks(bench),
         **_provenance(bench),
     )
 

@@ -15,7 +15,7 @@ import fnmatch
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -106,9 +106,23 @@ def studies() -> list[str]:
 
 
 def study(name: str) -> Study:
-    """What a study says of itself in study.yaml."""
+    """What a study says of itself in study.yaml. UserError where it names ablations or arms that there are not."""
     _check_study(name)
-    return _study(EXPERIMENTS.absolute(), name)
+    facts = _study(EXPERIMENTS.absolute(), name)
+    for place, entry in enumerate(facts.proxy):
+        _check_proxy(entry, ablations(name), f"{EXPERIMENTS / name / 'study.yaml'}: proxy.{place}")
+    return facts
+
+
+def _check_proxy(entry: schema.ProxyEntry, known: Mapping[str, Ablation], where: str) -> None:
+    for name in (entry.probe, *entry.stands_for):
+        if name not in known:
+            raise UserError(f"{where}: no ablation '{name}'{nearest(name, known)}")
+    published = {arm for name in entry.stands_for for arm in known[name].arms}
+    for arm, ours in entry.arms.items():
+        for name, arms in ((arm, published), (ours, known[entry.probe].arms)):
+            if name not in arms:
+                raise UserError(f"{where}.arms: no arm '{name}'{nearest(name, arms)}")
 
 
 # The caches' first argument tells one folder of studies from another; files are named by their relative paths.
@@ -315,7 +329,8 @@ def runs_table(config: dict) -> list[Run]:
                 if _wanted(name, arm, _priority(known, place, body), settings.arms):
                     resolve(settings.scale, study, *place, settings.seeds[0])  # for its faults
                     label = body.label or arm
-                    table += [Run(settings.scale, study, name, arm, s, label, place) for s in settings.seeds]
+                    seeds = seeds_of(place, settings.seeds, settings.fewer)
+                    table += [Run(settings.scale, study, name, arm, seed, label, place) for seed in seeds]
     _check_patterns(settings)
     if not table:
         raise UserError(
@@ -326,11 +341,17 @@ def runs_table(config: dict) -> list[Run]:
 
 def configuration(config: Mapping) -> schema.Configuration:
     """The checked configuration, as the command line gives it too: numbers, true and false may come as text there."""
-    content = dict(config)
-    if isinstance(content.get("seeds"), list):
-        content["seeds"] = [_number(seed) for seed in content["seeds"]]
+    content = _with_numbers(config)
+    if isinstance(content.get("fewer"), Mapping):
+        content["fewer"] = _with_numbers(content["fewer"])
     content["fetch"] = flag(content.get("fetch", False))
     return parse(schema.Configuration, content, "configuration")
+
+
+def _with_numbers(content: Mapping) -> dict:
+    """A mapping, the seeds in it as numbers."""
+    seeds = content.get("seeds")
+    return {**content, "seeds": [_number(seed) for seed in seeds]} if isinstance(seeds, list) else dict(content)
 
 
 def _number(seed: Any) -> Any:
@@ -341,6 +362,11 @@ def _number(seed: Any) -> Any:
 def flag(value: Any) -> Any:
     """snakemake reads the value of --config fetch=true as text."""
     return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
+def seeds_of(home: tuple[str, str], seeds: list[int], fewer: schema.Fewer | None) -> list[int]:
+    """The seeds of the runs that an (ablation, arm) holds."""
+    return fewer.seeds if fewer and any(_matches(pattern, *home) for pattern in fewer.arms) else seeds
 
 
 def _wanted(ablation: str, arm: str, priority: str, arms: str | list[str]) -> bool:
@@ -362,20 +388,27 @@ def _matches(pattern: str, ablation: str, arm: str) -> bool:
 
 def _check_patterns(settings: schema.Configuration) -> None:
     """UserError for a pattern that fits no arm of any study; those of studies that a call leaves out are fine."""
-    if isinstance(settings.arms, str):
-        return
-    left = list(settings.arms)
+    if not isinstance(settings.arms, str):
+        _check_each(settings.arms, settings, "arms", lambda body: True)
+    if settings.fewer:
+        _check_each(settings.fewer.arms, settings, "fewer.arms", lambda body: body.same_as is None)
+
+
+def _check_each(patterns: list[str], settings: schema.Configuration, key: str, counts: Callable[[Arm], bool]) -> None:
+    """UserError for the first of `patterns` that fits no arm that `counts`."""
+    left = list(patterns)
     names: list[str] = []
     for study in [*settings.studies, *(name for name in studies() if name not in settings.studies)]:
         if not left:
             return
         for name, ablation in ablations(study).items():
-            left = [pattern for pattern in left if not any(_matches(pattern, name, arm) for arm in ablation.arms)]
-            names += [*ablation.arms, *(f"{name}/{arm}" for arm in ablation.arms)]
+            arms = [arm for arm, body in ablation.arms.items() if counts(body)]
+            left = [pattern for pattern in left if not any(_matches(pattern, name, arm) for arm in arms)]
+            names += [*arms, *(f"{name}/{arm}" for arm in arms)]
     if left:
         known = names if len(names) < 30 else []
         close = nearest(left[0], names)
-        raise UserError(f"configuration: arms: '{left[0]}' fits no arm{close if known or 'mean' in close else ''}")
+        raise UserError(f"configuration: {key}: '{left[0]}' fits no arm{close if known or 'mean' in close else ''}")
 
 
 def _priority(known: dict[str, Ablation], place: tuple[str, str], body: Arm) -> str:

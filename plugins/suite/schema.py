@@ -49,6 +49,16 @@ def names(item: Any) -> Any:
 ##### configuration and study #####
 
 
+Seeds = names(Annotated[int, Field(ge=0, le=2**31 - 1)])
+
+
+class Fewer(Strict):
+    """Arms that are run with some of a configuration's seeds."""
+
+    seeds: Seeds = described("their seeds, each one of the configuration's `seeds`")
+    arms: names(Text) = described("patterns of <arm> or <ablation>/<arm>, of arms that hold runs of their own")
+
+
 class Configuration(Strict):
     """experiments/config.yaml, overlaid by small.yaml, paper.yaml or --config key=value: what a plain call runs."""
 
@@ -58,7 +68,8 @@ class Configuration(Strict):
         'core, all, or a list of patterns of <arm> or <ablation>/<arm>, in quotes, such as ["w/o", "00*", "kernels/*"]'
         '; "core:kernels/*" stands for the core arms alone'
     )
-    seeds: names(Annotated[int, Field(ge=0, le=2**31 - 1)]) = described("a run for each")
+    seeds: Seeds = described("a run for each")
+    fewer: Fewer = absent("arms with fewer seeds; all arms have all without it")
     data_root: Text | None = described("the folder of the public data sets, or null")
     fetch: bool = described("whether to download into data_root the originals that it lacks", False)
     device: Literal["auto", "cpu", "cuda"] = described("where to train; auto takes a GPU where there is one")
@@ -66,6 +77,22 @@ class Configuration(Strict):
         "of a registered plan (experiments/plans/): the parts that its runs will judge"
     )
     spread: Literal["own", "pooled"] = absent("of a registered plan: whose spread judges; each arm's own without it")
+
+    @model_validator(mode="after")
+    def _some_of_the_seeds(self) -> Configuration:
+        other = next((seed for seed in (self.fewer.seeds if self.fewer else []) if seed not in self.seeds), None)
+        if other is not None:
+            raise fault("fewer.seeds", f"{other} is not one of seeds {self.seeds}")
+        return self
+
+
+class ProxyEntry(Strict):
+    """A probe that stands for published ablations: its arms are theirs of the same name."""
+
+    probe: Name = described("the ablation of ours")
+    stands_for: names(Name) = described("the ablations of this study whose published numbers its order is held against")
+    metric: Text = described("the probe's metric")
+    arms: dict[ArmName, ArmName] = described("{published arm: the probe's} where the names differ", {})
 
 
 class Study(Strict):
@@ -75,6 +102,7 @@ class Study(Strict):
     paper: Text = described("the paper: authors, title, arXiv number")
     metric: dict[Task, Text] = described("the metric of each of its tasks", min_length=1)
     figures: names(Name) = described("its figures, in the order of the report")
+    proxy: list[ProxyEntry] = described("probes that stand for published ablations", [])
 
 
 ##### ablations #####

@@ -119,15 +119,26 @@ def studies_at(where):
     return PUBLISHED[where.removeprefix("published/")] if where.startswith("published/") else STUDIES
 
 
+def scale_folders(where):
+    """The folders of one scale each that a ledger covers."""
+    return [f"results/published/{scale}" for scale in PUBLISHED] if where == "published" else [f"results/{where}"]
+
+
+def below_tables(where, name):
+    """A table of every study of the scales that a ledger covers."""
+    folders = scale_folders(where)
+    return [f"{folder}/tables/{study}/{name}" for folder in folders for study in studies_of(folder)]
+
+
+def studies_of(folder):
+    """The studies of the folder of a scale."""
+    return studies_at(folder.removeprefix("results/"))
+
+
 def shown_on_page(where):
     """Runs, arms and figures that the page of a ledger shows."""
-    scales = [f"published/{scale}" for scale in PUBLISHED] if where == "published" else [where]
-    return [
-        f"results/{scale}/{part}"
-        for scale in scales
-        for study in studies_at(scale)
-        for part in (f"tables/{study}/runs.csv", f"tables/{study}/arms.csv", f"figures/{study}")
-    ]
+    figures = [f"{folder}/figures/{study}" for folder in scale_folders(where) for study in studies_of(folder)]
+    return [*below_tables(where, "runs.csv"), *below_tables(where, "arms.csv"), *figures]
 
 
 def show_gaps():

@@ -142,11 +142,40 @@ rule draw_forest:
         "python -m analysis forest results/{wildcards.where:q} &> {log:q}"
 
 
+rule rank_proxies:
+    """How far each scale orders arms as the papers do: Kendall's tau of our effects with the published ones."""
+    input:
+        arms=lambda w: below_tables(w.where, "arms.csv"),
+        definitions=[path for study in ALL_STUDIES for path in jobs.study_files(study, "ablations")],
+        studies=expand("experiments/{study}/study.yaml", study=ALL_STUDIES),
+        reference=expand("experiments/{study}/reference.csv", study=ALL_STUDIES),
+        sources=ANALYSIS,
+    output:
+        "results/{where}/proxy.csv",
+        report(
+            "results/{where}/proxy.md",
+            caption="../report/proxy.rst",
+            category="claims",
+            labels={"item": "our order beside the published one", "scale": "{where}"},
+        ),
+    log:
+        "results/logs/{where}/rank_proxies.log",
+    wildcard_constraints:
+        where=LEDGERS,
+    conda:
+        "../../environment.yml"
+    params:
+        folders=lambda w: scale_folders(w.where),
+    shell:
+        "python -m analysis proxy {params.folders:q} --out results/{wildcards.where:q} &> {log:q}"
+
+
 rule write_page:
     """The page of a ledger: verdicts, their evidence, runs and figures, in one file that can be mailed."""
     input:
         ledger="results/{where}/ledger.csv",
         forest="results/{where}/figures/forest.png",
+        proxy="results/{where}/proxy.csv",
         shown=lambda w: shown_on_page(w.where),
         sources=ANALYSIS,
     output:

@@ -68,7 +68,7 @@ def test_rebuild_makes_all_that_can_be_made(suite, capsys, monkeypatch):
     assert main(["rebuild", "results/mini"]) == 1
     names = [words[0] for words in steps]
     each = ["collect", "arms", "tables", "compare", "figures"]
-    assert names == [*each, *each, "ledger", "forest", "page", "report"]
+    assert names == [*each, *each, "ledger", "proxy", "forest", "page", "report"]
 
 
 def test_a_step_that_cannot_be_done_says_why(suite, capsys):

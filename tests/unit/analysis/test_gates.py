@@ -30,11 +30,23 @@ def test_trained_asks_for_more_than_chance_by_the_interval():
     assert gates.lower_bound("top1", 50.0, np.zeros(200)) == pytest.approx(43.14, abs=0.01)  # Wilson, 100 of 200
 
 
+def with_losses(**losses: float) -> list[Run]:
+    """Runs well above chance with these losses, in shares of that of guessing."""
+    shares = {f"losses.{name}": share * math.log(10) for name, share in losses.items()}
+    return runs({"l/a": 60.0}, changes={"l/a": shares})
+
+
 def test_trained_asks_for_a_loss_below_that_of_guessing():
-    low = runs({"l/a": 60.0}, changes={"l/a": {"losses.valid": 0.91 * math.log(10)}})
+    low = with_losses(train=0.95, valid=0.91)
     assert not gates.trained(low).passed
     assert "arm did not train" in gates.trained(low).reason
-    assert gates.trained(runs({"l/a": 60.0}, changes={"l/a": {"losses.valid": 0.89 * math.log(10)}})).passed
+    assert gates.trained(with_losses(train=0.95, valid=0.89)).passed
+
+
+def test_few_images_learnt_by_heart_are_a_training():
+    """The validation loss is twice that of guessing, the accuracy far above chance: it has trained."""
+    assert gates.trained(with_losses(train=0.05, valid=2.0)).passed
+    assert not gates.trained(with_losses(train=0.91, valid=2.0)).passed
 
 
 def test_one_seed_that_did_not_train_is_named():

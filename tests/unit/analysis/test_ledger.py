@@ -267,6 +267,18 @@ def test_many_to_one_under_a_plan_is_dunnetts():
     assert trained.judge(peak, runs, spread="pooled").verdict == "supported"
 
 
+def test_what_an_estimate_takes_for_granted_is_shown_beside_it():
+    clear = judge(BETTER, {"l/a": 70.0, "l/b": 60.0})
+    assert (
+        clear.checks.startswith("signs without any one seed: the same; Levene p ") and "Shapiro-Wilk p " in clear.checks
+    )
+    close = judge(BETTER, {"l/a": 60.1, "l/b": 60.0}, sd=3.0)
+    assert close.checks.startswith("signs without any one seed: one changes")
+    of_many = {"best": "l/a", "of": ["l/b", "l/c"]}
+    assert "one changes" in judge(of_many, {"l/a": 60.0, "l/b": 50.0, "l/c": 60.1}, sd=3.0).checks
+    assert "the same" in judge(of_many, {"l/a": 70.0, "l/b": 50.0, "l/c": 60.0}).checks
+
+
 def test_few_seeds_and_missing_arms_have_their_own_reason():
     assert judge(BETTER, {"l/a": 70.0, "l/b": 60.0}, seeds=2).reason == "2 seeds of l/a; 3 are needed"
     assert judge(BETTER, {"l/a": 70.0}).reason == "l/b was not run at this scale"
@@ -484,17 +496,30 @@ def plan(tmp_path: Path, **changes: object) -> plans.Plan:
     return plans.load(path, KNOWN)
 
 
-def test_a_verdict_is_of_a_plan_or_exploratory(tmp_path):
-    registered = plan(tmp_path)
-    chosen = claimed("muse", 1, "c")
-    claim = KNOWN["muse"].claims[0]
-    planned = Outcome("supported", runs="muse/branches/muse/seed1 muse/branches/muse/seed2 muse/branches/muse/seed3")
-    assert ledger._plan_name("muse", claim, chosen, "mini", planned, [registered]) == "first"
-    assert ledger._plan_name("muse", claim, chosen, "small", planned, [registered]) == "exploratory"
-    more = Outcome("supported", runs=planned.runs + " muse/branches/muse/seed4")  # seeds added after a look
-    assert ledger._plan_name("muse", claim, chosen, "mini", more, [registered]) == "exploratory"
-    assert ledger._plan_name("muse", claim, claimed("muse", 1, "a"), "mini", planned, [registered]) == "exploratory"
-    assert ledger._plan_name("muse", claim, chosen, "mini", Outcome("not tested"), [registered]) == ""
+def test_a_plan_covers_its_part_with_just_its_seeds(tmp_path):
+    registered, chosen = plan(tmp_path), claimed("muse", 1, "c")
+    seeds = {"branches/muse": {1, 2, 3}, "branches/muse_simple_wide": {1, 2, 3}}
+    assert registered.covers("muse", 1, chosen, "mini", seeds)
+    assert not registered.covers("muse", 1, chosen, "small", seeds)
+    assert not registered.covers("muse", 1, claimed("muse", 1, "a"), "mini", seeds)
+    for other in ({1, 2, 3, 4}, {1, 2}, {4, 5, 6}):  # seeds added after a look, or lacking
+        assert not registered.covers("muse", 1, chosen, "mini", seeds | {"branches/muse": other})
+
+
+def test_each_arm_has_just_the_seeds_that_its_plan_gives_it(tmp_path):
+    fewer = {"seeds": [1, 2], "arms": ["branches/*_wide"]}
+    registered, chosen = plan(tmp_path, fewer=fewer), claimed("muse", 1, "c")
+    seeds = {"branches/muse": {1, 2, 3}, "branches/muse_simple_wide": {1, 2}}
+    assert registered.covers("muse", 1, chosen, "mini", seeds)
+    assert not registered.covers("muse", 1, chosen, "mini", seeds | {"branches/muse_simple_wide": {1, 2, 3}})
+    assert not registered.covers("muse", 1, chosen, "mini", seeds | {"branches/muse": {1, 2}})
+
+
+def test_what_has_runs_is_of_a_plan_or_exploratory(tmp_path):
+    judged = Outcome("supported", runs="muse/branches/muse/seed1")
+    assert ledger._plan_name(judged, plan(tmp_path)) == "first"
+    assert ledger._plan_name(judged, None) == "exploratory"
+    assert ledger._plan_name(Outcome("not tested"), plan(tmp_path)) == ""
 
 
 @pytest.mark.parametrize(

@@ -129,16 +129,12 @@ def test_pooled_many_to_one_is_dunnetts_test():
     theirs = stats.dunnett(*y[1:], control=y[0], alternative="greater", rng=np.random.default_rng(0))
     ours = st.many_to_one(frame(y), "a", ["b", "c", "d"], "greater", spread="pooled")
     np.testing.assert_allclose(list(ours.values()), theirs.pvalue)
-    low, high = st.many_to_one_intervals(frame(y), "a", ["b", "c", "d"], spread="pooled")["c"]
-    assert low < y[2].mean() - y[0].mean() < high
 
 
 def test_many_to_one_is_holms_correction_of_the_contrasts():
     runs = frame(drawn(10))
     single = {arm: st.contrast(runs, {arm: 1, "a": -1}) for arm in "bcd"}
     assert st.many_to_one(runs, "a", "bcd") == st.holm({arm: e.p_two_sided() for arm, e in single.items()})
-    wide = st.many_to_one_intervals(runs, "a", "bcd")
-    assert wide["b"] == pytest.approx(single["b"].interval(1 - 0.05 / 3))
 
 
 def test_page_is_scipys_and_knows_its_direction():

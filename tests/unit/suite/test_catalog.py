@@ -40,6 +40,13 @@ def test_seeds_as_the_command_line_gives_them(toy):
     assert {run.seed for run in catalog.runs_table(CONFIG | {"seeds": ["3", "4"]})} == {3, 4}
 
 
+def test_some_arms_may_have_fewer_seeds(toy):
+    fewer = {"seeds": ["1"], "arms": ["toy/0010"]}
+    table = catalog.runs_table(CONFIG | {"seeds": [1, 2], "fewer": fewer})
+    # `again` shares the runs of 0010, and so its seeds.
+    assert [(run.arm, run.seed) for run in table] == [("w/o", 1), ("w/o", 2), ("0010", 1), ("again", 1)]
+
+
 def test_arms_by_name_and_all(toy):
     assert {run.arm for run in catalog.runs_table(CONFIG | {"arms": ["00*"]})} == {"0010", "0010+dcn"}
     assert len(catalog.runs_table(CONFIG | {"arms": "all"})) == 4
@@ -158,6 +165,9 @@ def test_a_faulty_ablation_is_one_line(toy, name):
         ({"arms": ["toy/0010", "toy/00I0"]}, ["'toy/00I0' fits no arm; did you mean 'toy/0010'"]),
         ({"seeds": 1}, ["seeds: 1 does not fit; it must be a list, each a whole number"]),
         ({"seeds": ["\u00b2"]}, ["seeds.0: '\u00b2' does not fit"]),
+        ({"fewer": {"seeds": [2], "arms": ["w/o"]}}, ["fewer.seeds: 2 is not one of seeds [1]"]),
+        ({"fewer": {"seeds": [1], "arms": ["again"]}}, ["fewer.arms: 'again' fits no arm"]),
+        ({"fewer": [1]}, ["fewer", "mapping"]),
         ({"seeds": [1, 1]}, ["seeds: 1 is given twice"]),
         ({"studies": ["toy/"]}, ["studies.0: 'toy/' does not fit", "small letters"]),
         ({"arms": [10]}, ["arms"]),
