@@ -26,7 +26,16 @@ from plugins.datasets import language
 from plugins.datasets.prepare import Source
 from plugins.suite.errors import UserError
 
-DEFAULTS = {"seed": 1, "sentences": 6000, "valid": 300, "test": 1000, "units": 12, "match": False}
+DEFAULTS = {
+    "seed": 1,
+    "sentences": 6000,
+    "valid": 300,
+    "test": 1000,
+    "units": 12,
+    "match": False,
+    "rare": 0,
+    "forms": 300,
+}
 ADJECTIVES, NOUNS, SCENES, CODES, VALUES = 8, 8, 2, 6, 8
 DISTANCES = {"n1": 1, "n3": 3, "n7": 7}
 RULES = ("lexical", *DISTANCES, "sense")
@@ -39,12 +48,13 @@ def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes the folder; returns the facts of its manifest."""
     if not STRATA <= params["units"] <= 100 or params["units"] % STRATA:
         raise UserError(f"data set rules: units={params['units']}: must be a multiple of {STRATA} up to 100")
+    language.check_rare("rules", params)
     rules = [rule for rule in RULES if rule != "n7"] + ["match"] if params["match"] else list(RULES)
-    draw = partial(sentence, units=params["units"], rules=rules)
+    draw = partial(sentence, units=params["units"], rules=rules, rare=params["rare"], forms=params["forms"])
     return language.build(folder, params, draw, {rule: GUESS[rule] for rule in rules})
 
 
-def sentence(generator: np.random.Generator, units: int, rules: list[str]) -> language.Sentence:
+def sentence(generator: np.random.Generator, units: int, rules: list[str], rare: int, forms: int) -> language.Sentence:
     """One sentence; its stratum is drawn first, so that all are equally frequent."""
     stratum = int(generator.integers(STRATA))
     step = units // STRATA
@@ -54,9 +64,10 @@ def sentence(generator: np.random.Generator, units: int, rules: list[str]) -> la
     nouns = generator.integers(0, NOUNS, size=count)
     chosen = [_rule(generator, rules, unit) for unit in range(count)]
     values = generator.integers(0, VALUES, size=CODES)
+    endings = iter(language.draw_forms(generator, 4 * count, rare, forms))
     words, answers, asked = [f"scene{scene}"], [], []
     for unit, (noun, rule) in enumerate(zip(nouns, chosen, strict=True)):
-        words += [f"adjective{a}" for a in adjectives[unit]]
+        words += [f"adjective{a}{next(endings)}" for a in adjectives[unit]]
         if rule == "match":
             code = int(noun) % CODES
             asked.append(code)
