@@ -9,7 +9,9 @@ the chain, and counting does.
 Without content a decoder knows which keys the sentence holds and which it has said; it must guess among the rest: with
 n pairs, 1 of n at first, then 1 of n - 1, down to the last, which it knows: (1 + 1/2 + .. + 1/n) / n on average, 61 %
 for 3 pairs, 27 % for 11, 36 % over all words with 12 keys. An encoder that attends by content may sort some of the
-pairs for it. The rule is `next`; `first` is read off the start word.
+pairs for it. With `rare`, that many pair words in 100 are shown in one of `forms` rare forms, whose frequencies fall as
+1 / rank; a form that the training hardly shows leads nowhere, with content too, and the next key is guessed among those
+that no known pair has named. The rule is `next`; `first` is read off the start word.
 """
 
 from functools import partial

@@ -61,6 +61,19 @@ def test_each_tagged_word_follows_from_the_source_by_its_rule(tmp_path, params):
     assert min(seen.values()) > sum(seen.values()) / 10
 
 
+@pytest.mark.parametrize(
+    ("params", "rules_asked"),
+    [
+        ({"reach": 1}, {"lexical", "n1", "sense"}),
+        ({"reach": 3}, {"lexical", "n1", "n3", "sense"}),
+        ({"reach": 1, "match": True}, {"lexical", "n1", "sense", "match"}),
+    ],
+)
+def test_no_rule_asks_for_a_word_beyond_the_reach(tmp_path, params, rules_asked):
+    sentences = drawn("rules", tmp_path / "data", units=4, **params)
+    assert {tag for sentence in sentences for tag in sentence.tags} == {"-"} | rules_asked
+
+
 def test_adjectives_alone_stand_before_a_noun_so_that_each_distance_reads_one(tmp_path):
     for sentence in drawn("rules", tmp_path / "data", units=4, match=True):
         for place in nouns(sentence):
@@ -230,6 +243,7 @@ def test_no_sentence_of_the_test_is_one_of_the_training(tmp_path):
         *(("chain", {"keys": keys}) for keys in (-1, 0, 3, 101)),
         *(("chain", {"order": order}) for order in ("", "Permuted", "reversed")),
         *((name, {key: 0}) for name in ("rules", "chain") for key in ("sentences", "valid", "test")),
+        *(("rules", {"reach": reach}) for reach in (-1, 0, 2, 5, 8, "3")),
         *((name, {"seed": -1}) for name in ("rules", "chain")),
         *((name, {"rare": rare}) for name in ("rules", "chain") for rare in (-1, 51, 100, 2.5, True)),
         *((name, {"forms": forms}) for name in ("rules", "chain") for forms in (-1, 0, 1001)),
