@@ -72,9 +72,9 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
     """Train to `train.updates` on `train.gpus` GPUs, from the newest whole checkpoint of the folder if there is one;
     that it is this run's, the caller has seen to.
 
-    Returns the training loss over the last tenth of the updates, the loss on the validation split, the settings that
-    matter, and the seconds of training, those before a restart included. Raises UserError for data or weights that
-    cannot be used.
+    Returns the training loss over the last tenth of the updates, the loss on the validation split, that of a stream
+    (`curves.stream_loss`; one process alone), the settings that matter, and the seconds of training, those before a
+    restart included. Raises UserError for data or weights that cannot be used.
     """
     begin = time.perf_counter()
     data, run_dir = Path(data).resolve(), Path(run_dir).resolve()
@@ -94,6 +94,9 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
     with readable_errors():
         train_loss = curves.last_training_loss(curve, settings["updates"])
         losses = {"train": train_loss, "valid": validation_loss(runner, spec["seed"])}
+        if settings["gpus"] == 1:
+            drawn = settings["updates"] * cfg.train_dataloader.batch_size
+            losses |= curves.stream_loss(curve, settings["updates"], drawn, len(runner.train_dataloader.dataset))
     checkpoints.keep_newest(folder, 1)
     # A moving average scores with other weights than the network has: they are in the checkpoint.
     if not any(isinstance(hook, EMAHook) for hook in runner.hooks):
