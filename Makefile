@@ -27,7 +27,7 @@ export CPATH := $(CPATH):$(abspath $(VENV))/lib/python3/site-packages/nvidia/cu1
 BUILD_KEY := --config-settings-package onedl-mmcv:operators=cuda
 endif
 
-.PHONY: run test env lock publish clean
+.PHONY: run test env lock cluster test-slurm clean
 
 run: env
 	$(BIN)/python -m plugins.runner.doctor
@@ -63,6 +63,16 @@ $(STAMP): requirements.lock pyproject.toml
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --upgrade pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --constraint requirements.lock profiles/slurm/requirements.in --output-file profiles/slurm/requirements.lock
+
+# snakemake's executor for SLURM, beside what `make env` installs.
+cluster: env
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --require-hashes -r profiles/slurm/requirements.lock
+
+# The DAG on a SLURM cluster of this machine; needs Debian's packages slurm-wlm and munge.
+test-slurm: cluster
+	CONVATTN_NEEDS_SLURM=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 $(ARGS) tests/slurm
 
 clean:
 	rm -rf $(VENV)

@@ -4,6 +4,8 @@
     bleu_length_span    that of the longest quarter minus that of the shortest
     gate_slope          least-squares slope over the encoder's layers of the smallest kernel's learnt weight
     conv_lead_first, conv_lead_last     ACmix: mean of |beta| - |alpha| over the first and the last third of the layers
+    conv_lead_first_rms, conv_lead_last_rms     the same of `path_lead_rms`, log2 of what the convolution adds to what
+                        attention adds, root mean squares
 
 The numbers are made here, not by the run, so that another cut of the test set needs no run. What sentences score
 (`sentences`: source_words, bleu) comes from the run's items.parquet.
@@ -48,6 +50,11 @@ def derived(details: Mapping) -> dict[str, float]:
     if len(scales) > 2:
         lead, third = scales[:, 1] - scales[:, 0], len(scales) // 3
         metrics |= {"conv_lead_first": float(lead[:third].mean()), "conv_lead_last": float(lead[-third:].mean())}
+    leads = [lead for _, lead in details.get("path_lead_rms") or []]
+    if len(leads) > 2:
+        third = len(leads) // 3
+        metrics["conv_lead_first_rms"] = float(np.mean(leads[:third]))
+        metrics["conv_lead_last_rms"] = float(np.mean(leads[-third:]))
     return metrics
 
 

@@ -31,6 +31,8 @@ PLATEAU_SHARE = START_SHARE = 0.1
 Z = float(special.ndtri(0.975))
 # Settings that an arm may change on purpose; all others, and the data, must be alike for two arms to be compared.
 OWN_SETTINGS = ("settings.dropout", "settings.train_fraction")
+# Settings that are counted in the data: where a seed draws its own, they differ between seeds, as a checksum does.
+OF_THE_DATA = ("settings.batch_target_tokens", "settings.dictionary_types.")
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,12 @@ def _unlike(runs: Sequence[Run]) -> str:
     names = sorted(
         {name for run in runs for name in run.row if name.startswith("settings.") and name not in OWN_SETTINGS}
     )
-    for name in [*names, "data.name"]:
+    counted = [name for name in names if name.startswith(OF_THE_DATA)]
+    for name in [*(name for name in names if name not in counted), "data.name"]:
         values = {_shown(run.row.get(name)): run.arm for run in runs}
         if len(values) > 1:
             return f"{name} is {' and '.join(f'{value} ({arm})' for value, arm in sorted(values.items())[:2])}"
-    for name in ("data.checksum", "data.generator"):
+    for name in ("data.checksum", "data.generator", *counted):
         for seed in sorted({run.seed for run in runs}):
             values = {_shown(run.row.get(name)): run.arm for run in runs if run.seed == seed}
             if len(values) > 1:

@@ -1,5 +1,10 @@
 # Image probes by mmseg: a stem, one layer, a head on tokens; arrays in memory; AdamW, a warm-up, a cosine to zero.
-_base_ = ["mmseg::_base_/default_runtime.py"]
+# Of mmseg's default_runtime.py what applies; looking the package's file up takes as long as ten updates.
+default_scope = "mmseg"
+log_level = "INFO"
+log_processor = dict(by_epoch=False)
+load_from = None
+resume = False
 
 collate = dict(type="convattn_stack")
 train_dataloader = dict(num_workers=0, sampler=None, collate_fn=collate, dataset=dict())
@@ -12,7 +17,7 @@ test_dataloader = dict(
 )
 test_evaluator = dict()
 test_cfg = dict(type="TestLoop")
-env_cfg = dict(cudnn_benchmark=False)
+env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0))
 model = dict(
     type="EncoderDecoder",
     data_preprocessor=dict(type="ConvattnArraysPreprocessor"),

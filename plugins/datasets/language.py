@@ -16,6 +16,8 @@ from plugins.suite.errors import UserError
 
 SOURCE, TARGET = "source", "target"
 UNSCORED = "-"
+MOST_FORMS, MOST_RARE = 1000, 50
+ZIPF_UNIT = 720_720  # a multiple of 1 to 16; the weight of the commonest rare form
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,29 @@ class Sentence:
     target: list[str]
     tags: list[str]
     stratum: str
+
+
+def check_rare(name: str, params: dict) -> None:
+    """UserError where the parameters `rare` and `forms` of the data set `name` are none that `draw_forms` can have."""
+    if not 0 <= params["rare"] <= MOST_RARE:
+        raise UserError(f"data set {name}: rare={params['rare']}: must be a percentage between 0 and {MOST_RARE}")
+    if not 1 <= params["forms"] <= MOST_FORMS:
+        raise UserError(f"data set {name}: forms={params['forms']}: must lie between 1 and {MOST_FORMS}")
+
+
+def draw_forms(generator: np.random.Generator, size: int, rare: int, forms: int) -> list[str]:
+    """What is put behind `size` words: "" for the common form of each or, in `rare` of 100 words, "~1" to "~<forms>".
+
+    Rare form r has a weight of 1 / r (Zipf): some are seen often in the training, many once or never, and what a word
+    of these means has to be learnt from the few times. Weights are whole numbers, so that the draws are the same on
+    every processor. Without rare forms nothing is drawn.
+    """
+    if not rare:
+        return [""] * size
+    bounds = np.cumsum(ZIPF_UNIT // np.arange(1, forms + 1))
+    chosen = generator.integers(100, size=size) < rare
+    ranks = 1 + np.searchsorted(bounds, generator.integers(bounds[-1], size=size), side="right")
+    return [f"~{rank}" if is_rare else "" for rank, is_rare in zip(ranks, chosen, strict=True)]
 
 
 def build(folder: Path, params: dict, draw, rules: dict[str, float]) -> dict:

@@ -5,7 +5,7 @@ noun; a noun has a type that says by which rule it is translated. The target is 
 and its noun's translation:
 
     lexical     by the noun alone
-    n1, n3, n7  by the adjective 1, 3 or 7 words before the noun (n7: of the unit before)
+    n1, n3, n7  by the adjective 1, 3 or 7 words before the noun (n7: of the unit before); none beyond `reach`
     sense       by the noun and the scene word, at the start of the sentence
     match       by the definer (code, value) anywhere in the sentence that has the noun's code (`match: true`, which
                 takes the place of n7: definers stand between units)
@@ -13,6 +13,10 @@ and its noun's translation:
 Nouns name the rule, adjectives are drawn for each place by itself: which of the four is asked for only the offset
 tells, and the answer to n1, n3, n7 and match is one of eight: 12.5 % by guessing. An arm that knows which adjectives
 stand in a unit, but not their order, guesses among four. `sense` has two answers a noun: 50 % without the scene.
+With `rare`, that many adjectives in 100 are shown in one of `forms` rare forms, whose frequencies fall as 1 / rank:
+what such a word means has to be learnt from the few sentences whose rule asks for it. So no arm has all words right:
+forms that the training never asks for (of 300 with `rare: 20`, one asked word in sixteen) are guessed, others are known
+the better, the earlier an arm finds the offset. No distance is easier for it: forms are drawn for each place alike.
 Difficulty a word does not depend on the length of the sentence; strata are quarters of the range of units, of equal
 size. Controls: `lexical`, which needs nothing, and n1, which the smallest kernel sees.
 """
@@ -26,7 +30,17 @@ from plugins.datasets import language
 from plugins.datasets.prepare import Source
 from plugins.suite.errors import UserError
 
-DEFAULTS = {"seed": 1, "sentences": 6000, "valid": 300, "test": 1000, "units": 12, "match": False}
+DEFAULTS = {
+    "seed": 1,
+    "sentences": 6000,
+    "valid": 300,
+    "test": 1000,
+    "units": 12,
+    "reach": 7,
+    "match": False,
+    "rare": 0,
+    "forms": 300,
+}
 ADJECTIVES, NOUNS, SCENES, CODES, VALUES = 8, 8, 2, 6, 8
 DISTANCES = {"n1": 1, "n3": 3, "n7": 7}
 RULES = ("lexical", *DISTANCES, "sense")
@@ -39,12 +53,21 @@ def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes the folder; returns the facts of its manifest."""
     if not STRATA <= params["units"] <= 100 or params["units"] % STRATA:
         raise UserError(f"data set rules: units={params['units']}: must be a multiple of {STRATA} up to 100")
-    rules = [rule for rule in RULES if rule != "n7"] + ["match"] if params["match"] else list(RULES)
-    draw = partial(sentence, units=params["units"], rules=rules)
+    language.check_rare("rules", params)
+    if params["reach"] not in DISTANCES.values():
+        raise UserError(f"data set rules: reach={params['reach']}: must be 1, 3 or 7 words")
+    rules = rules_of(params["reach"], params["match"])
+    draw = partial(sentence, units=params["units"], rules=rules, rare=params["rare"], forms=params["forms"])
     return language.build(folder, params, draw, {rule: GUESS[rule] for rule in rules})
 
 
-def sentence(generator: np.random.Generator, units: int, rules: list[str]) -> language.Sentence:
+def rules_of(reach: int, match: bool) -> list[str]:
+    """The rules of a data set whose longest distance is `reach`; `match` takes the place of n7."""
+    rules = [rule for rule in RULES if DISTANCES.get(rule, 0) <= reach]
+    return [rule for rule in rules if rule != "n7"] + ["match"] if match else rules
+
+
+def sentence(generator: np.random.Generator, units: int, rules: list[str], rare: int, forms: int) -> language.Sentence:
     """One sentence; its stratum is drawn first, so that all are equally frequent."""
     stratum = int(generator.integers(STRATA))
     step = units // STRATA
@@ -54,9 +77,10 @@ def sentence(generator: np.random.Generator, units: int, rules: list[str]) -> la
     nouns = generator.integers(0, NOUNS, size=count)
     chosen = [_rule(generator, rules, unit) for unit in range(count)]
     values = generator.integers(0, VALUES, size=CODES)
+    endings = iter(language.draw_forms(generator, 4 * count, rare, forms))
     words, answers, asked = [f"scene{scene}"], [], []
     for unit, (noun, rule) in enumerate(zip(nouns, chosen, strict=True)):
-        words += [f"adjective{a}" for a in adjectives[unit]]
+        words += [f"adjective{a}{next(endings)}" for a in adjectives[unit]]
         if rule == "match":
             code = int(noun) % CODES
             asked.append(code)

@@ -22,7 +22,7 @@ from fairseq_cli import train as fairseq_train
 from torch.overrides import TorchFunctionMode
 
 from plugins.fairseq_ext import checkpoints, curves
-from plugins.fairseq_ext.details import dispersion, gate_weights
+from plugins.fairseq_ext.details import gate_weights
 from plugins.fairseq_ext.options import configuration, training_options, user_dir
 from plugins.fairseq_ext.scoring import chance_by_metric, score, score_rules
 from plugins.suite import files
@@ -138,7 +138,6 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
     metrics, items, scorers = score(sources, hypotheses, references, manifest["tokenise"])
     details = {
         "gates": gate_weights(model.state_dict()),
-        "dispersion": dispersion(model, _batches(task, options, model), task.source_dictionary.pad()),
         "curve": curves.curve(run_dir),
         # Of a model that gives every type the same probability.
         "chance": {"loss": math.log(len(task.target_dictionary)), "metric": 0},

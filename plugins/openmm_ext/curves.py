@@ -7,6 +7,8 @@ from pathlib import Path
 
 from plugins.suite import files
 
+STREAM_UPDATES = 20
+
 
 def lines_of(path: Path) -> list[dict]:
     """The lines of `curves.jsonl`; one that a kill cut short is left out. None are there before the first."""
@@ -39,6 +41,21 @@ def last_training_loss(path: Path, updates: int) -> float:
     """Mean of the training loss over the last tenth of the updates (at least the last line)."""
     late = [line["train_loss"] for line in lines_of(path) if line["update"] > 0.9 * updates]
     return sum(late) / len(late)
+
+
+def stream_loss(path: Path, updates: int, drawn: int, images: int) -> dict[str, float]:
+    """{"stream": mean training loss of the last `STREAM_UPDATES` updates} of a training that sees no image twice: every
+    batch is scored before it is learnt from. {} where `drawn`, the images of all batches, exceeds `images`, those there
+    are.
+    """
+    if drawn > images:
+        return {}
+    total, before = 0.0, 0
+    for line in lines_of(path):
+        # A line is a mean over several updates, and may begin before the last ones.
+        total += line["train_loss"] * max(0, line["update"] - max(before, updates - STREAM_UPDATES))
+        before = line["update"]
+    return {"stream": total / min(STREAM_UPDATES, updates)}
 
 
 def curve(path: Path, metrics: dict[str, tuple[str, float]]) -> dict[str, list[float]]:

@@ -23,8 +23,9 @@ from torch.overrides import TorchFunctionMode
 from plugins.openmm_ext import checkpoints, curves
 from plugins.openmm_ext.checkpoints import last_checkpoint as last_checkpoint
 from plugins.openmm_ext.config import build_config, read_config, task_of, write_config
-from plugins.openmm_ext.hooks import path_scales, reseed
+from plugins.openmm_ext.hooks import network, reseed
 from plugins.openmm_ext.loading import UnfitCheckpoint, UnreadableImage
+from plugins.openmm_ext.path_leads import path_leads, path_scales, path_squares
 from plugins.suite.data import check_once, read_manifest
 from plugins.suite.errors import UserError
 
@@ -32,11 +33,28 @@ from plugins.suite.errors import UserError
 _trained: dict[Path, Runner] = {}
 
 
+class NoVisualizer:
+    """What mmengine's runner and loops ask of a visualizer, without the figures of matplotlib that it starts with."""
+
+    dataset_meta = None
+
+    def add_config(self, config: Config) -> None:
+        """Nothing: no back end keeps it."""
+
+
 class ConfiguredRunner(Runner):
-    """mmengine's runner without its copy of the config: the run's own `config.py` stays as it was written."""
+    """mmengine's runner without what a run has already or does not use: a copy of the config, a survey of the machine
+    (both are in the run's record) and a visualizer."""
 
     def dump_config(self) -> None:
         """Nothing: `write_config` has done it."""
+
+    def _log_env(self, env_cfg: dict) -> None:
+        """Nothing: metrics.json holds the machine, `config.py` the settings."""
+
+    def build_visualizer(self, visualizer: dict | None = None) -> NoVisualizer:
+        """One that draws nothing: a run's pictures are those of `pictures`."""
+        return NoVisualizer()
 
 
 def command(spec: dict, data: Path, run_dir: Path) -> list[str]:
@@ -54,9 +72,9 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
     """Train to `train.updates` on `train.gpus` GPUs, from the newest whole checkpoint of the folder if there is one;
     that it is this run's, the caller has seen to.
 
-    Returns the training loss over the last tenth of the updates, the loss on the validation split, the settings that
-    matter, and the seconds of training, those before a restart included. Raises UserError for data or weights that
-    cannot be used.
+    Returns the training loss over the last tenth of the updates, the loss on the validation split, that of a stream
+    (`curves.stream_loss`; one process alone), the settings that matter, and the seconds of training, those before a
+    restart included. Raises UserError for data or weights that cannot be used.
     """
     begin = time.perf_counter()
     data, run_dir = Path(data).resolve(), Path(run_dir).resolve()
@@ -76,6 +94,9 @@ def train(spec: dict, data: Path, run_dir: Path) -> dict:
     with readable_errors():
         train_loss = curves.last_training_loss(curve, settings["updates"])
         losses = {"train": train_loss, "valid": validation_loss(runner, spec["seed"])}
+        if settings["gpus"] == 1:
+            drawn = settings["updates"] * cfg.train_dataloader.batch_size
+            losses |= curves.stream_loss(curve, settings["updates"], drawn, len(runner.train_dataloader.dataset))
     checkpoints.keep_newest(folder, 1)
     # A moving average scores with other weights than the network has: they are in the checkpoint.
     if not any(isinstance(hook, EMAHook) for hook in runner.hooks):
@@ -151,7 +172,8 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
     """Score the weights with which the training ended on `evaluate.split` with the package's own metric.
 
     Returns metrics, primary, losses (none), settings, `items` (a column of the split's images each) and details:
-    `curve` (see `curves.curve`), `chance` (see the task) and, for networks that have them, `path_scales`.
+    `curve` (see `curves.curve`), `chance` (see the task) and, for networks that have them, `path_scales`
+    and `path_lead_rms` (see `path_leads`, over the scored split).
     With `evaluate.matched_loss`, <primary>_at_matched_loss is the validation score at that training loss, missing where
     the training never came down to it.
     """
@@ -159,7 +181,8 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
     task = task_of(spec)
     runner = _trained.pop(run_dir, None) or scoring_runner(write_config(spec, data, run_dir), run_dir)
     with readable_errors():
-        metric, scores, results = scores_of(runner)
+        with path_squares(network(runner)) as squares:
+            metric, scores, results = scores_of(runner)
         if task.write_pictures:
             task.write_pictures(runner.model, runner.test_dataloader.dataset, run_dir / "pictures")
     metrics, items = task.scored(scores, results, metric)
@@ -170,8 +193,8 @@ def evaluate(spec: dict, data: Path, run_dir: Path) -> dict:
             metrics[f"{task.PRIMARY}_at_matched_loss"] = round(matched, 4)
     scorer = f"{task.SCOPE} {import_module(task.SCOPE).__version__} {runner.cfg.test_evaluator.type}"
     details = {"curve": curve, "chance": task.chance(results, runner.cfg.model), **getattr(metric, "facts", {})}
-    if scales := path_scales(runner.model):
-        details["path_scales"] = scales
+    if scales := path_scales(network(runner)):
+        details |= {"path_scales": scales, "path_lead_rms": path_leads(network(runner), squares)}
     return {
         "metrics": metrics,
         "primary": task.PRIMARY,

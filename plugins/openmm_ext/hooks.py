@@ -19,6 +19,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
 from plugins.openmm_ext import checkpoints, curves
+from plugins.openmm_ext.path_leads import path_scales
 from plugins.suite import files
 
 
@@ -35,12 +36,6 @@ def reseed(seed: int, update: int, process: int = 0) -> None:
 def network(runner) -> torch.nn.Module:
     """The model itself, also where mmengine wrapped it for several processes."""
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
-def path_scales(model: torch.nn.Module) -> list[tuple[str, list[float]]]:
-    """(layer, [alpha, beta]) of every layer that learns to scale its two paths, in the order of the network."""
-    layers = [(name, module.scales()) for name, module in model.named_modules() if hasattr(module, "scales")]
-    return [(name.removeprefix("backbone.").rpartition(".")[0], pair) for name, pair in layers if pair]
 
 
 @HOOKS.register_module()

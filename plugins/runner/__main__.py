@@ -23,7 +23,7 @@ from pathlib import Path
 
 import yaml
 
-from plugins.runner import device, provenance, state
+from plugins.runner import device, eager, provenance, state
 from plugins.runner.engines import load_engine
 from plugins.runner.seeding import seed_everything
 from plugins.suite import data, files, items, sources
@@ -128,6 +128,7 @@ def _run(spec: dict, manifest_path: Path, run_dir: Path, kind: str, command: str
     data_before = data.stamps(folder)
     (run_dir / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     engine = load_engine(spec)
+    eager.without_compiler()
     seed_everything(spec["seed"], spec["threads"])
     print(f"# {shlex.join(engine.command(spec, folder, run_dir))}", flush=True)
     started_from = _pretraining(engine, spec)

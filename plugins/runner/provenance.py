@@ -77,8 +77,10 @@ def recipe_files(study: str) -> list[str]:
 
 def imported_sources() -> list[str]:
     """The files of this project's `plugins` that this process has imported, relative to the repository."""
+    # fairseq imports its user-dir under a name of its own, so that paths decide; frameworks' thousands are left out
+    # before links are followed.
     paths = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    inside = {Path(path).resolve() for path in paths if path}
+    inside = {Path(path).resolve() for path in paths if path and "/plugins/" in path}
     return sorted(str(f.relative_to(ROOT)) for f in inside if f.is_relative_to(ROOT / "plugins") and f.suffix == ".py")
 
 

@@ -31,6 +31,7 @@ from plugins.suite.typed import parse
 EXPERIMENTS = Path("experiments")
 DATASETS = Path(__file__).resolve().parents[1] / "datasets"
 RUN_SEED = "run"
+CORE = "core:"  # in front of a pattern of arms
 FACTOR = re.compile(r"x[0-9]+(\.[0-9]+)?", re.ASCII)
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 # The keys of a resolved run before its recipe's.
@@ -371,13 +372,19 @@ def seeds_of(home: tuple[str, str], seeds: list[int], fewer: schema.Fewer | None
 
 
 def _wanted(ablation: str, arm: str, priority: str, arms: str | list[str]) -> bool:
-    """Whether a configuration's `arms` asks for an arm: core, all, or patterns of <arm> or <ablation>/<arm>."""
+    """Whether a configuration's `arms` asks for an arm: core, all, or patterns of <arm> or <ablation>/<arm>.
+
+    A pattern behind `core:` asks for core arms alone.
+    """
     if isinstance(arms, str):
         return arms == "all" or priority == "core"
-    return any(_matches(pattern, ablation, arm) for pattern in arms)
+    return any(
+        _matches(pattern, ablation, arm) and (priority == "core" or not pattern.startswith(CORE)) for pattern in arms
+    )
 
 
 def _matches(pattern: str, ablation: str, arm: str) -> bool:
+    pattern = pattern.removeprefix(CORE)
     return any(fnmatch.fnmatchcase(name, pattern) for name in (arm, f"{ablation}/{arm}"))
 
 

@@ -165,12 +165,13 @@ class AAConvLayer(Strict):
 
 
 class ACmixLayer(Strict):
-    """One ACmix (arXiv 2111.14556)."""
+    """ACmix (arXiv 2111.14556)."""
 
     mix: Literal["attention", "convolution", "sum", "convex", "free"] = option("the paths, and how they are weighed")
     heads: int = option("number of heads, which divides the channels", ge=1)
     kernel_att: Literal[1, 3, 5, 7, 9, 11] = option("side of the attention window")
     kernel_conv: Literal[1, 3, 5, 7] = option("side of the convolution")
+    depth: int = option("how many stand in a row, 1 where it is not given", "layers", ge=1)
 
 
 class TranslationOptions(Strict):

@@ -66,6 +66,7 @@ class Configuration(Strict):
     studies: names(Name) = described("the studies to run: folders of experiments/")
     arms: Literal["core", "all"] | names(Text) = described(
         'core, all, or a list of patterns of <arm> or <ablation>/<arm>, in quotes, such as ["w/o", "00*", "kernels/*"]'
+        '; "core:kernels/*" stands for the core arms alone'
     )
     seeds: Seeds = described("a run for each")
     fewer: Fewer = absent("arms with fewer seeds; all arms have all without it")

@@ -46,7 +46,7 @@ TINY = {
         "train": {**SHORT, "score_every": 1},
         "measure": {"height": 64, "width": 64, "batch": 2},
     },
-    "config.yaml": {"studies": ["muse", "spatial_attention", "coatnet"]},
+    "config.yaml": {"studies": ["muse", "spatial_attention", "coatnet"], "arms": "core"},
 }
 ABLATIONS = {
     "muse/tiny": {
@@ -145,6 +145,7 @@ def make_project(root: Path) -> Project:
         source = REPOSITORY / part
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(source, root / part, ignore=ignore) if source.is_dir() else shutil.copy(source, root / part)
+    shutil.rmtree(root / "experiments/plans", ignore_errors=True)  # they name claims of the real studies
     project = Project(root)
     for path in sorted((root / "experiments").glob("*/configs/*-mini.yaml")):
         project.edit(path.relative_to(root), _shrink_data)

@@ -15,7 +15,7 @@ from analysis import reference
 from plugins.openmm_ext import engine
 from plugins.openmm_ext.engine import meta_device
 from plugins.openmm_ext.families import aaconv, acmix
-from plugins.openmm_ext.hooks import path_scales
+from plugins.openmm_ext.path_leads import path_scales
 from plugins.openmm_ext.placement import place_operators
 from plugins.openmm_ext.tasks import classification, detection, segmentation
 from plugins.operators.aaconv import AAConv
@@ -266,9 +266,11 @@ def test_an_arm_trains_and_is_scored(study, ablation, arm, options, data, tmp_pa
     if study == "acmix":
         scales = scored["details"]["path_scales"]
         assert len(scales) == (12 if ablation == "swins" else 9) and all(len(pair) == 2 for _, pair in scales)
+        leads = scored["details"]["path_lead_rms"]
+        assert [name for name, _ in leads] == [name for name, _ in scales] and np.isfinite([x for _, x in leads]).all()
         assert lines[-1]["path_scales"] == [list(row) for row in scales] and scales[0][1] != [0.5, 0.5]
     else:
-        assert "path_scales" not in scored["details"]
+        assert not {"path_scales", "path_lead_rms"} & scored["details"].keys()
 
 
 @pytest.mark.parametrize(

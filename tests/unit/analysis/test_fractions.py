@@ -89,6 +89,9 @@ def test_leads_of_the_convolution_by_depth(folder):
     assert metrics["conv_lead_first"] == pytest.approx(np.mean([0.6, 0.4]))
     assert metrics["conv_lead_last"] == pytest.approx(np.mean([-0.2, -0.4]))
     assert details.derived({"path_scales": SCALES[:2]}) == {}
+    leads = [["a", 2.0], ["b", 1.0], ["c", -1.0]]
+    assert details.derived({"path_lead_rms": leads}) == {"conv_lead_first_rms": 2.0, "conv_lead_last_rms": -1.0}
+    assert details.derived({"path_lead_rms": leads[:1]}) == {}
     acmix = results.load(folder, "acmix")
     free = next(arm for arm in acmix.arms if (arm.ablation, arm.arm) == ("paths", "free"))
     assert free.metrics["conv_lead_first"] == pytest.approx(0.5)

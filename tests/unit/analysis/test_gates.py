@@ -137,6 +137,16 @@ def test_alike_asks_for_one_checksum_a_seed_and_not_one_for_all():
     assert gates.alike([runs({"l/a": 60.0, "l/b": 50.0})]).passed
 
 
+@pytest.mark.parametrize("name", ["settings.batch_target_tokens", "settings.dictionary_types.source"])
+def test_alike_asks_for_one_count_a_seed_where_each_seed_draws_its_own_data(name):
+    drawn = runs({"l/a": 60.0, "l/b": 50.0})
+    for run in drawn:
+        run.row[name] = 400.0 + run.seed
+    assert gates.alike([drawn]).passed
+    drawn[0].row[name] += 1
+    assert f"{name} of seed {drawn[0].seed}" in gates.alike([drawn]).reason
+
+
 def test_alike_lets_an_arm_change_what_it_is_about_and_not_its_sources():
     assert gates.alike([runs({"l/a": 60.0, "l/b": 50.0}, changes={"l/b": {"settings.train_fraction": 0.1}})]).passed
     mixed = runs({"l/a": 60.0})

@@ -29,7 +29,8 @@ def nouns(sentence: language.Sentence) -> list[int]:
 
 
 def number(word: str) -> str:
-    return re.sub("[^0-9]", "", word.partition(":")[0])
+    """The number in a word's name, whatever form it is shown in."""
+    return re.sub("[^0-9]", "", re.split("[:~]", word)[0])
 
 
 def by_hand(sentence: language.Sentence, place: int) -> str:
@@ -46,7 +47,7 @@ def by_hand(sentence: language.Sentence, place: int) -> str:
     return f"quality{number(source[place - int(rule[1:])])}"
 
 
-@pytest.mark.parametrize("params", [{"units": 12}, {"units": 4, "match": True}])
+@pytest.mark.parametrize("params", [{"units": 12}, {"units": 4, "match": True}, {"units": 8, "rare": 20}])
 def test_each_tagged_word_follows_from_the_source_by_its_rule(tmp_path, params):
     sentences = drawn("rules", tmp_path / "data", **params)
     seen = Counter()
@@ -58,6 +59,19 @@ def test_each_tagged_word_follows_from_the_source_by_its_rule(tmp_path, params):
             seen[tag] += 1
     assert set(seen) == {"lexical", "n1", "n3", "sense", "match" if "match" in params else "n7"}
     assert min(seen.values()) > sum(seen.values()) / 10
+
+
+@pytest.mark.parametrize(
+    ("params", "rules_asked"),
+    [
+        ({"reach": 1}, {"lexical", "n1", "sense"}),
+        ({"reach": 3}, {"lexical", "n1", "n3", "sense"}),
+        ({"reach": 1, "match": True}, {"lexical", "n1", "sense", "match"}),
+    ],
+)
+def test_no_rule_asks_for_a_word_beyond_the_reach(tmp_path, params, rules_asked):
+    sentences = drawn("rules", tmp_path / "data", units=4, **params)
+    assert {tag for sentence in sentences for tag in sentence.tags} == {"-"} | rules_asked
 
 
 def test_adjectives_alone_stand_before_a_noun_so_that_each_distance_reads_one(tmp_path):
@@ -115,11 +129,16 @@ def test_the_scene_and_the_definer_are_needed(tmp_path):
     assert all(share == 1 for word, share in likeliest.items() if word.startswith("lexical"))
 
 
+@pytest.mark.parametrize("rare", [0, 20])
 @pytest.mark.parametrize("order", chain.ORDERS)
-def test_a_chain_is_what_its_pairs_say_from_the_start_word_on(tmp_path, order):
+def test_a_chain_is_what_its_pairs_say_from_the_start_word_on(tmp_path, order, rare):
     moved = 0
-    for sentence in drawn("chain", tmp_path / "data", order=order):
-        pairs = [word.removeprefix("pair").split(":") for word in sentence.source if word.startswith("pair")]
+    for sentence in drawn("chain", tmp_path / "data", order=order, rare=rare):
+        pairs = [
+            word.removeprefix("pair").partition("~")[0].split(":")
+            for word in sentence.source
+            if word.startswith("pair")
+        ]
         key, steps, follow = number(sentence.source[0]), [], dict(pairs)
         while key in follow:
             steps.append(key)
@@ -144,7 +163,63 @@ def test_the_place_of_the_next_pair_is_even_where_the_order_is_permuted(tmp_path
     assert np.abs(shares - 0.25).max() < 4 * np.sqrt(0.25 * 0.75 / table.sum(1).min())
 
 
-@pytest.mark.parametrize(("name", "params"), [("rules", {"units": 4}), ("chain", {"order": "monotone"})])
+def rare_words(sentences: list[language.Sentence]) -> tuple[Counter, int]:
+    """(rank of each rare form that occurs, number of words that have rare forms) of the sources."""
+    words = [word for sentence in sentences for word in sentence.source if word.startswith(("adjective", "pair"))]
+    return Counter(int(word.partition("~")[2]) for word in words if "~" in word), len(words)
+
+
+@pytest.mark.parametrize("name", ["rules", "chain"])
+def test_rare_forms_have_their_share_and_a_long_tail(tmp_path, name):
+    ranks, words = rare_words(drawn(name, tmp_path / "data", rare=20, forms=300, test=2000))
+    total, harmonic = ranks.total(), sum(1 / rank for rank in range(1, 301))
+    assert abs(total / words - 0.2) < 4 * np.sqrt(0.2 * 0.8 / words)
+    assert max(ranks) <= 300
+    for rank in (1, 2, 5):
+        expected = total / rank / harmonic
+        assert abs(ranks[rank] - expected) < 4 * np.sqrt(expected)
+    tail = total * sum(1 / rank for rank in range(101, 301)) / harmonic
+    assert abs(sum(count for rank, count in ranks.items() if rank > 100) - tail) < 4 * np.sqrt(tail)
+
+
+@pytest.mark.parametrize("name", ["rules", "chain"])
+def test_rare_forms_are_shown_in_the_place_of_the_common_ones_and_tell_nothing_more(tmp_path, name):
+    sentences = drawn(name, tmp_path / "data", rare=50, forms=1, test=2000)
+    common, rare = Counter(), Counter()
+    for sentence in sentences:
+        for word in sentence.source:
+            if word.startswith(("adjective", "pair")):
+                (rare if "~" in word else common)[word.partition("~")[0]] += 1
+    assert set(common) == set(rare)
+    assert all(abs(common[word] - rare[word]) < 5 * np.sqrt(common[word] + rare[word]) for word in common)
+    assert not any("~" in word for sentence in sentences for word in sentence.target)
+
+
+@pytest.mark.parametrize("name", ["rules", "chain"])
+def test_without_rare_words_the_number_of_forms_changes_nothing(tmp_path, name):
+    first, second = (drawn(name, tmp_path / str(forms), rare=0, forms=forms) for forms in (1, 50))
+    assert first == second
+
+
+def test_the_rarest_forms_are_met_too_seldom_to_be_learnt(tmp_path):
+    """The bound of a perfect reader: words whose form no rule asked for in the training can only be guessed."""
+    params = {"units": 8, "rare": 20, "forms": 300, "sentences": 8000}
+    train, test = (drawn("rules", tmp_path / split, split, **params) for split in ("train", "test"))
+    asked = Counter(form for sentence in train for form in asked_for(sentence))
+    wanted = [form for sentence in test for form in asked_for(sentence)]
+    unmet = 100 * np.mean([not asked[form] for form in wanted])
+    assert 2 < unmet < 10
+
+
+def asked_for(sentence: language.Sentence) -> list[str]:
+    """The adjectives, in the form that is shown, that the rules of a sentence ask for."""
+    places = [(place, re.match(r"n([137])", sentence.source[place])) for place in nouns(sentence)]
+    return [sentence.source[place - int(rule[1])] for place, rule in places if rule]
+
+
+@pytest.mark.parametrize(
+    ("name", "params"), [("rules", {"units": 4}), ("chain", {"order": "monotone"}), ("rules", {"rare": 20})]
+)
 def test_a_seed_draws_the_same_sentences_and_another_seed_others(tmp_path, name, params):
     first, again, other = (
         prepare(name, tmp_path / str(n), SIZES | params | {"seed": seed})["checksum"]
@@ -168,7 +243,10 @@ def test_no_sentence_of_the_test_is_one_of_the_training(tmp_path):
         *(("chain", {"keys": keys}) for keys in (-1, 0, 3, 101)),
         *(("chain", {"order": order}) for order in ("", "Permuted", "reversed")),
         *((name, {key: 0}) for name in ("rules", "chain") for key in ("sentences", "valid", "test")),
+        *(("rules", {"reach": reach}) for reach in (-1, 0, 2, 5, 8, "3")),
         *((name, {"seed": -1}) for name in ("rules", "chain")),
+        *((name, {"rare": rare}) for name in ("rules", "chain") for rare in (-1, 51, 100, 2.5, True)),
+        *((name, {"forms": forms}) for name in ("rules", "chain") for forms in (-1, 0, 1001)),
         *(("rules", {key: value}) for key, value in (("units", "12"), ("match", 1), ("unit", 4), ("seed", "run"))),
         ("chain", {"keys": 12.0}),
     ],
@@ -185,7 +263,8 @@ def test_the_smallest_and_the_largest_probes_can_be_drawn(tmp_path):
     for n, (name, params) in enumerate(
         [
             ("rules", {"units": 4}),
-            ("rules", {"units": 100, "match": True}),
+            ("rules", {"units": 100, "match": True, "rare": 50, "forms": 1000}),
+            ("rules", {"units": 4, "rare": 1, "forms": 1}),
             ("chain", {"keys": 4}),
             ("chain", {"keys": 100}),
         ]

@@ -56,3 +56,25 @@ def test_the_score_at_a_loss_lies_between_two_points():
     assert curves.score_at_loss([2.0, 1.5, 1.6, 1.0], [20, 40, 30, 50], 1.5) == 40
     assert curves.score_at_loss([2.0, 1.5], [20, 40], 1.0) is None
     assert curves.score_at_loss([1.0, 0.5], [20, 40], 1.2) is None
+
+
+def test_a_stream_is_judged_by_its_last_updates(path):
+    lines = [{"update": n, "train_loss": float(n), "seconds": 0.1} for n in (10, 25, 40, 50)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    # 30 to 50: ten of the fifteen updates up to 40, and the ten after.
+    assert curves.stream_loss(path, 50, 1600, 1600) == {"stream": pytest.approx((10 * 40 + 10 * 50) / 20)}
+
+
+def test_the_last_updates_of_a_stream_may_begin_within_a_line(path):
+    path.write_text("".join(json.dumps({"update": n, "train_loss": loss}) + "\n" for n, loss in ((35, 1.0), (50, 3.0))))
+    assert curves.stream_loss(path, 50, 50, 50) == {"stream": pytest.approx((5 * 1 + 15 * 3) / 20)}
+
+
+def test_a_stream_shorter_than_what_is_judged_is_judged_whole(path):
+    write(path, {})
+    assert curves.stream_loss(path, 4, 4, 4) == {"stream": pytest.approx(7.5)}
+
+
+def test_images_that_are_seen_twice_are_no_stream(path):
+    write(path, {})
+    assert curves.stream_loss(path, 4, 129, 128) == {}

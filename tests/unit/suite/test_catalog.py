@@ -51,6 +51,10 @@ def test_arms_by_name_and_all(toy):
     assert {run.arm for run in catalog.runs_table(CONFIG | {"arms": ["00*"]})} == {"0010", "0010+dcn"}
     assert len(catalog.runs_table(CONFIG | {"arms": "all"})) == 4
     assert {run.arm for run in catalog.runs_table(CONFIG | {"arms": ["toy/w/o"]})} == {"w/o"}
+    core = {run.arm for run in catalog.runs_table(CONFIG | {"arms": "core"})}
+    assert {run.arm for run in catalog.runs_table(CONFIG | {"arms": ["core:toy/*"]})} == core
+    some = {run.arm for run in catalog.runs_table(CONFIG | {"arms": ["core:00*", "w/o"]})}
+    assert some == (core & {"0010"}) | {"w/o"}
 
 
 def test_an_arm_is_merged_into_the_recipe(toy):
