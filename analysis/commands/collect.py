@@ -121,7 +121,8 @@ def published(metrics: Path, study: str | None, known: Ablations) -> Collected:
     """The lines of a metrics.jsonl and the items beside it."""
     values = [value for value in runs.read_metrics_lines(metrics) if study in (None, value["study"])]
     names = {runs.name_of(value) for value in values}
-    scored = {name: frame for name, frame in items_by_run(metrics.with_name(ITEMS)).items() if name in names}
+    by_run = scores.by_run(metrics.with_name(ITEMS), study)
+    scored = {name: frame for name, frame in by_run.items() if name in names}
     rows, kept = [], {}
     for value in values:
         name = runs.name_of(value)
@@ -129,13 +130,6 @@ def published(metrics: Path, study: str | None, known: Ablations) -> Collected:
         owner = {key: value[key] for key in runs.IDENTITY}
         rows += [row_of(entry, name, ("done", "", value), kept[name]) for entry in with_sharers(owner, known)]
     return Collected(rows, kept, values, scored)
-
-
-def items_by_run(parquet: Path) -> dict[str, pd.DataFrame]:
-    """{study/ablation/arm/seed<k>: items} of a published items.parquet; {} where there is none."""
-    if not parquet.is_file():
-        return {}
-    return dict(tuple(items.read(parquet).groupby("run", sort=False)))
 
 
 def entries_in(folder: Path, known: Ablations) -> list[dict]:

@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import options, runs, scores
-from analysis.commands.collect import ITEMS, items_by_run, metrics_lines
+from analysis.commands.collect import ITEMS, metrics_lines
 from plugins.suite import catalog, freshness, items
 from plugins.suite.data import file_sha256
 from plugins.suite.errors import UserError
@@ -130,7 +130,7 @@ def merge(out: Path, taken: Iterable[tuple[Mapping, pd.DataFrame]]) -> int:
     values = {runs.identity(value): value for value in before}
     if len(values) < len(before):
         raise UserError(f"{lines}: holds a run twice; remove one of its lines")
-    frames = items_by_run(parquet)
+    frames = scores.by_run(parquet)
     for value, frame in taken:
         values[runs.identity(value)] = value
         frames[runs.name_of(value)] = frame.assign(run=runs.name_of(value))

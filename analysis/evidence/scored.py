@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import runs, sentences
+from analysis import runs, scores, sentences
 from plugins.suite import files
 from plugins.suite.claims import Ablation
 from plugins.suite.errors import UserError
@@ -318,12 +318,8 @@ def _published(path: Path) -> dict[str, Mapping]:
 
 def _published_items(folder: Path, study: str) -> Callable[[Mapping], pd.DataFrame | None]:
     """Items by run from the one file of a published folder."""
-    path = folder / "items.parquet"
-    by_run: dict[str, pd.DataFrame] = {}
-    if path.is_file():
-        table = _parquet(path)
-        for run, group in table[table["run"].str.startswith(f"{study}/")].groupby("run", sort=False):
-            by_run[run] = group.sort_values("item").reset_index(drop=True)
+    frames = scores.by_run(folder / "items.parquet", study)
+    by_run = {run: frame.sort_values("item").reset_index(drop=True) for run, frame in frames.items()}
     return lambda row: by_run.get(str(row["run"]))
 
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from analysis import runs, scores
@@ -158,3 +159,38 @@ def test_detections_are_checked_against_their_annotations(run, capsys, monkeypat
 def test_items_of_all_runs_are_one_file_of_equal_bytes(run):
     frame = items.read(run(1).with_name("items.parquet")).assign(run="a")
     assert scores.parquet_of([frame, frame]) == scores.parquet_of([frame, frame])
+
+
+PROBE = {"score": [50.0, 100.0], "part": [["all", "far"]] * 2, "right": [[1, 0], [2, 1]], "total": [[2, 1], [2, 1]]}
+SENTENCES = {"score": [30.0], "source_words": [7], "bleu": [[10] * 10], "chrf": [[1] * 18]}
+
+
+def test_runs_of_unlike_tasks_are_published_in_one_file_and_read_back_as_they_were(tmp_path):
+    """Numbers stay whole where another task has none, and a run has the columns of its task alone."""
+    by_run = {"a/x/y/seed1": PROBE, "b/x/y/seed1": SENTENCES, "b/z/y/seed1": PROBE, "b/z/y/seed2": RIGHT}
+    frames = {}
+    for number, (name, columns) in enumerate(by_run.items()):
+        items.write(tmp_path / f"{number}.parquet", columns)
+        frames[name] = items.read(tmp_path / f"{number}.parquet").assign(run=name)
+    path = tmp_path / "items.parquet"
+    path.write_bytes(scores.parquet_of(list(frames.values())))
+    back = scores.by_run(path)
+    assert list(back) == list(by_run)
+    for name, frame in back.items():
+        assert set(frame) == {"run", "item", *by_run[name]}
+        pd.testing.assert_frame_equal(frame[list(frames[name])].reset_index(drop=True), frames[name])
+    assert list(scores.by_run(path, "b")) == list(by_run)[1:]
+    assert scores.parquet_of(list(back.values())) == path.read_bytes()
+    assert len(items.read(path)) == 2 + 1 + 2 + 4
+
+
+def test_a_published_file_that_holds_a_run_twice_or_lacks_a_column_is_one_line(run, tmp_path):
+    frame = items.read(run(1).with_name("items.parquet"))
+    path = tmp_path / "items.parquet"
+    path.write_bytes(scores.parquet_of([frame.assign(run=name) for name in "aba"]))
+    with pytest.raises(UserError, match="holds a twice; publish again"):
+        scores.by_run(path)
+    path.write_bytes(scores.parquet_of([frame.drop(columns="score").assign(run="a")]))
+    with pytest.raises(UserError, match="column 'score' is missing; publish again"):
+        scores.by_run(path)
+    assert scores.by_run(tmp_path / "none.parquet") == {}
