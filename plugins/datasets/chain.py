@@ -19,20 +19,17 @@ import numpy as np
 
 from plugins.datasets import language
 from plugins.datasets.prepare import Source
-from plugins.suite.errors import UserError
 
 DEFAULTS = {"seed": 1, "sentences": 6000, "valid": 300, "test": 1000, "order": "permuted", "keys": 12}
-ORDERS = ("permuted", "monotone")
+# A sentence of the shortest kind leaves a key over.
+LIMITS = {"order": ["permuted", "monotone"], "keys": (4, 100)}
+DRAWN_FOR_EACH_RUN = True
 SHORTEST = 3
 FILLERS = 20
 
 
 def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes the folder; returns the facts of its manifest."""
-    if params["order"] not in ORDERS:
-        raise UserError(f"data set chain: order={params['order']!r}: must be permuted or monotone")
-    if not SHORTEST < params["keys"] <= 100:
-        raise UserError(f"data set chain: keys={params['keys']}: must lie between {SHORTEST + 1} and 100")
     draw = partial(sentence, keys=params["keys"], permuted=params["order"] == "permuted")
     return language.build(folder, params, draw, {"first": 100 / params["keys"], "next": 100 / (params["keys"] - 1)})
 

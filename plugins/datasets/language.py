@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from plugins.datasets.binarise import binarise
-from plugins.suite.errors import UserError
 
 SOURCE, TARGET = "source", "target"
 UNSCORED = "-"
@@ -34,11 +33,6 @@ def build(folder: Path, params: dict, draw, rules: dict[str, float]) -> dict:
     `draw(generator) -> Sentence`; `rules` maps each rule to the accuracy (%) of guessing. Splits come from generators
     of their own. UserError for a split without sentences, and for a negative seed.
     """
-    if params["seed"] < 0:
-        raise UserError(f"data: seed={params['seed']}: must be 0 or more")
-    for key in ("sentences", "valid", "test"):
-        if params[key] < 1:
-            raise UserError(f"data: {key}={params[key]}: must be at least 1")
     sizes = {"train": params["sentences"], "valid": params["valid"], "test": params["test"]}
     for name in ("text", "tags", "strata"):
         (folder / name).mkdir()

@@ -24,9 +24,11 @@ import numpy as np
 
 from plugins.datasets import language
 from plugins.datasets.prepare import Source
-from plugins.suite.errors import UserError
 
 DEFAULTS = {"seed": 1, "sentences": 6000, "valid": 300, "test": 1000, "units": 12, "match": False}
+# As many of each stratum.
+LIMITS = {"units": [4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 68, 72, 76, 80, 84, 88, 92, 96, 100]}
+DRAWN_FOR_EACH_RUN = True
 ADJECTIVES, NOUNS, SCENES, CODES, VALUES = 8, 8, 2, 6, 8
 DISTANCES = {"n1": 1, "n3": 3, "n7": 7}
 RULES = ("lexical", *DISTANCES, "sense")
@@ -37,8 +39,6 @@ STRATA = 4
 
 def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes the folder; returns the facts of its manifest."""
-    if not STRATA <= params["units"] <= 100 or params["units"] % STRATA:
-        raise UserError(f"data set rules: units={params['units']}: must be a multiple of {STRATA} up to 100")
     rules = [rule for rule in RULES if rule != "n7"] + ["match"] if params["match"] else list(RULES)
     draw = partial(sentence, units=params["units"], rules=rules)
     return language.build(folder, params, draw, {rule: GUESS[rule] for rule in rules})

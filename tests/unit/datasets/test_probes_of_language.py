@@ -115,7 +115,7 @@ def test_the_scene_and_the_definer_are_needed(tmp_path):
     assert all(share == 1 for word, share in likeliest.items() if word.startswith("lexical"))
 
 
-@pytest.mark.parametrize("order", chain.ORDERS)
+@pytest.mark.parametrize("order", chain.LIMITS["order"])
 def test_a_chain_is_what_its_pairs_say_from_the_start_word_on(tmp_path, order):
     moved = 0
     for sentence in drawn("chain", tmp_path / "data", order=order):
