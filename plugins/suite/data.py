@@ -165,7 +165,6 @@ def generator_sources(name: str) -> list[str]:
 
 def _versions(files: list[str]) -> dict[str, str]:
     """{distribution: version} of the installed packages that the files import, at whatever depth."""
-    distributions = _distributions()
     names = {
         name.split(".")[0]
         for path in files
@@ -173,12 +172,24 @@ def _versions(files: list[str]) -> dict[str, str]:
         for name in _imported(node)
     }
     used = {name for name in names if name not in sys.stdlib_module_names and name != "plugins"}
-    absent = sorted(used - distributions.keys())
-    if absent:
-        raise UserError(f"{files[-1]}: imports {absent[0]}, which is not installed; install requirements.lock")
-    owners = {distribution for name in used for distribution in distributions[name]}
+    owners = set()
+    for name in sorted(used):
+        if not _owners(name):
+            raise UserError(f"{files[-1]}: imports {name}, which is not installed; install requirements.lock")
+        owners |= set(_owners(name))
     # What follows a plus sign names the build (cpu, cu130), which is not of another version.
     return {distribution: metadata.version(distribution).split("+")[0] for distribution in sorted(owners)}
+
+
+def _owners(name: str) -> list[str]:
+    """The distributions that hold the top-level module `name`: the one of that name, or else all that do, for which
+    every installed one is read."""
+    try:
+        same = metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return _distributions().get(name, [])
+    own = any(file.parts[0] in (name, f"{name}.py") for file in same.files or [])
+    return [same.metadata["Name"]] if own else _distributions().get(name, [])
 
 
 @lru_cache
