@@ -130,7 +130,7 @@ def test_the_scene_and_the_definer_are_needed(tmp_path):
 
 
 @pytest.mark.parametrize("rare", [0, 20])
-@pytest.mark.parametrize("order", chain.ORDERS)
+@pytest.mark.parametrize("order", chain.LIMITS["order"])
 def test_a_chain_is_what_its_pairs_say_from_the_start_word_on(tmp_path, order, rare):
     moved = 0
     for sentence in drawn("chain", tmp_path / "data", order=order, rare=rare):
