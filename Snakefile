@@ -2,6 +2,7 @@
 #
 #   snakemake --cores all                    what experiments/config.yaml says: the mini scale, core arms
 #   snakemake --cores all muse               one study
+#   snakemake --cores all tour               a first look in five minutes: experiments/tour.yaml
 #   snakemake --cores all figures            tables and figures of the published results, without training
 #   snakemake --cores all costs              parameters and multiply-adds at paper size beside the printed ones
 #   snakemake --report report.html           one offline page after a run
@@ -36,6 +37,12 @@ for study in ALL_STUDIES:
             "One study: its runs, tables and figures."
 
 
+rule tour:
+    """A first look: one probe of each study, some arms, one seed."""
+    input:
+        "results/tour/ledger.html",
+
+
 rule figures:
     """Tables, figures, verdicts and reports of the published results, without training."""
     input:
@@ -63,6 +70,10 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/report.smk"
+
+
+onstart:
+    show_progress()
 
 
 onsuccess:

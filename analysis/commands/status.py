@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from analysis import options, runs
+from analysis.progress import duration
 from analysis.runs import STATES
 from plugins.suite.errors import UserError
 from plugins.suite.files import read_yaml
@@ -197,16 +198,6 @@ def _means(records: Iterable[dict], length: int) -> dict[tuple, float]:
         if record["seconds"] > 0:
             known.setdefault(_place(record, length), []).append(record["seconds"])
     return {place: sum(seconds) / len(seconds) for place, seconds in known.items()}
-
-
-def duration(seconds: float | None) -> str:
-    """ "1 h 05 min", "12 min", "40 s", "unknown"."""
-    if seconds is None:
-        return "unknown"
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def lines_of(scale: str, records: Sequence[dict]) -> list[str]:

@@ -95,17 +95,18 @@ def merge(base: dict, change: dict) -> dict:
 ##### studies and ablations #####
 
 
-def studies() -> list[str]:
+def studies(experiments: Path | None = None) -> list[str]:
     """Every study: a folder of `experiments/` with ablations. UserError for one whose name is none."""
-    names = sorted(path.parent.name for path in EXPERIMENTS.glob("*/ablations"))
+    root = experiments or EXPERIMENTS
+    names = sorted(path.parent.name for path in root.glob("*/ablations"))
     for name in names:
-        _check_name(EXPERIMENTS / name, name)
+        _check_name(root / name, name)
     return names
 
 
 def study(name: str) -> Study:
     """What a study says of itself in study.yaml. UserError where it names ablations or arms that there are not."""
-    _check_study(name)
+    _check_study(name, EXPERIMENTS)
     facts = _study(EXPERIMENTS.absolute(), name)
     for place, entry in enumerate(facts.proxy):
         _check_proxy(entry, ablations(name), f"{EXPERIMENTS / name / 'study.yaml'}: proxy.{place}")
@@ -130,19 +131,20 @@ def _study(_root: Path, name: str) -> Study:
     return parse(Study, _read(path), path)
 
 
-def ablations(study: str) -> dict[str, Ablation]:
+def ablations(study: str, experiments: Path | None = None) -> dict[str, Ablation]:
     """The checked ablations of a study by name, in the order of their names, `like` carried out.
 
     Each arm's `set` is in the types of its task's options. UserError for the first fault of any of them.
     """
-    _check_study(study)
-    return _ablations(EXPERIMENTS.absolute(), study)
+    root = experiments or EXPERIMENTS
+    _check_study(study, root)
+    return _ablations(root.absolute(), root, study)
 
 
-def _check_study(study: str) -> None:
+def _check_study(study: str, root: Path) -> None:
     """UserError unless there is such a study."""
-    if not NAME.fullmatch(study) or not (EXPERIMENTS / study / "ablations").is_dir():
-        raise UserError(f"{EXPERIMENTS}: no study {study!r}{nearest(study, studies())}")
+    if not NAME.fullmatch(study) or not (root / study / "ablations").is_dir():
+        raise UserError(f"{root}: no study {study!r}{nearest(study, studies(root))}")
 
 
 def _check_name(path: Path, name: str) -> None:
@@ -151,8 +153,8 @@ def _check_name(path: Path, name: str) -> None:
 
 
 @cache
-def _ablations(_root: Path, study: str) -> dict[str, Ablation]:
-    folder = EXPERIMENTS / study / "ablations"
+def _ablations(_root: Path, shown: Path, study: str) -> dict[str, Ablation]:
+    folder = shown / study / "ablations"
     paths = {path.stem: path for path in sorted(folder.glob("*.yaml")) if not path.name.startswith(".")}
     if not paths:
         raise UserError(f"{folder}: holds no ablation file (*.yaml)")

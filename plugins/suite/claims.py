@@ -634,28 +634,15 @@ class Ablation:
 
 
 def ablations(study: str, experiments: Path = catalog.EXPERIMENTS) -> dict[str, Ablation]:
-    """The ablations of a study by name; `catalog` checks their files."""
-    paths = sorted((Path(experiments) / study / "ablations").glob("*.yaml"))
-    contents = {path.stem: read_yaml(path) for path in paths}
-    known = {}
-    for name, content in contents.items():
-        arms = _with_like(contents, content, "arms", {})
-        homes = {arm: (body or {}).get("same_as") or f"{name}/{arm}" for arm, body in arms.items()}
-        scales = tuple(_with_like(contents, content, "scales", {}) or ())
-        recipe = _with_like(contents, content, "recipe", "") or _with_like(contents, content, "task", "")
-        known[name] = Ablation(homes, scales, recipe)
-    return known
-
-
-def _with_like(contents: Mapping[str, dict], content: dict, key: str, empty: Any) -> Any:
-    """A key of an ablation file, laid over that of the ablation it is `like`; an arm that is null is dropped."""
-    base = contents.get(content.get("like"), {})
-    inherited = _with_like(contents, base, key, empty) if base else empty
-    if key not in content or content[key] is None:
-        return inherited
-    if not isinstance(content[key], Mapping):
-        return content[key]
-    return {arm: body for arm, body in {**inherited, **content[key]}.items() if body is not None}
+    """The ablations of a study by name; `catalog` reads and checks their files."""
+    return {
+        name: Ablation(
+            {arm: body.same_as or f"{name}/{arm}" for arm, body in ablation.arms.items()},
+            tuple(ablation.scales or ()),
+            ablation.recipe_name,
+        )
+        for name, ablation in catalog.ablations(study, Path(experiments)).items()
+    }
 
 
 def _models(study: Path) -> list[str]:

@@ -126,8 +126,8 @@ class Project:
         """The runs that a dry run would train, as study/ablation/arm/seed."""
         done = self.snakemake("-n", *words, config=config)
         assert done.returncode == 0, done.stderr
-        paths = {word.strip(",") for line in done.stdout.splitlines() if "output:" in line for word in line.split()}
-        return {str(Path(p).parent.relative_to("results/runs/mini")) for p in paths if p.endswith("/metrics.json")}
+        paths = [line.rpartition(" ")[2] for line in done.stdout.splitlines() if ": Train results/runs/" in line]
+        return {str(Path(path).parent.relative_to("results/runs/mini")) for path in paths}
 
     def edit(self, path: str | Path, change) -> None:
         file = self.root / path
@@ -158,6 +158,7 @@ def make_project(root: Path) -> Project:
         reference = root / "experiments" / study / "reference.csv"
         reference.write_text(reference.read_text().splitlines(keepends=True)[0])
         (root / "experiments" / study / "models.yaml").unlink(missing_ok=True)
+        project.edit(f"experiments/{study}/study.yaml", lambda content: content.pop("proxy", None))
         (root / "experiments" / study / "claims.yaml").write_text(yaml.safe_dump(CLAIMS[study], sort_keys=False))
     for name, ablation in ABLATIONS.items():
         study, file = name.split("/")

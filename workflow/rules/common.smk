@@ -1,5 +1,6 @@
 """The runs table and what the rules ask of it. Whatever concerns experiments/ itself is in plugins/suite/catalog.py."""
 
+import atexit
 import json
 import shlex
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 # The packages of this checkout come first, whatever else is installed.
 sys.path.insert(0, str(workflow.basedir))
 
-from analysis import scan
+from analysis import progress, scan
 from plugins.runner import device
 from plugins.suite import catalog, files, jobs, sources
 from plugins.suite.errors import UserError
@@ -44,6 +45,7 @@ ALL_STUDIES = or_one_line(catalog.studies)
 # Arms that share their runs (`same_as`) are one job.
 RUN_AT = {run.metrics: run for run in RUNS}
 PUBLISHED = jobs.published()
+TOUR = Path("experiments/tour.yaml")
 GPUS_PER_RUN = int(config["device"] == "cuda" or (config["device"] == "auto" and bool(device.visible())))
 # Not among the params of its rule: whether a file was downloaded does not change the data.
 FETCH = "--fetch" if catalog.flag(config["fetch"]) else ""
@@ -151,7 +153,21 @@ def show_gaps():
             subprocess.run([sys.executable, "-m", "analysis", *command], check=False)
 
 
+def show_progress():
+    """While the runs go on: a line for each that finishes, with its metric, its seconds and the time left."""
+    planned = [str(job.output[0]) for job in workflow.dag.needrun_jobs() if job.rule.name == "train"]
+    progress.start(planned)
+
+
 def show_outcome():
-    """At the end: the verdicts counted in words, and where the pages are."""
-    if Path(f"results/{SCALE}/ledger.csv").is_file():
-        subprocess.run([sys.executable, "-m", "analysis", "page", f"results/{SCALE}", "--outcome"], check=False)
+    """Behind all that snakemake says at the end: the verdicts counted in words, and where the pages are."""
+    folder = f"results/{'tour' if 'tour' in workflow.dag_settings.targets else SCALE}"
+    if Path(f"{folder}/ledger.csv").is_file():
+        command = [sys.executable, "-m", "analysis", "page", folder, "--outcome"]
+        atexit.register(subprocess.run, command, check=False)
+
+
+def tour_runs():
+    """The runs of a first look: some arms of one probe of each study."""
+    changes = or_one_line(files.read_yaml, TOUR)
+    return or_one_line(catalog.runs_table, {**config, **changes})

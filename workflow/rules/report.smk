@@ -209,3 +209,19 @@ rule write_report:
         "../../environment.yml"
     shell:
         "python -m analysis report results/{wildcards.where:q} &> {log:q}"
+
+
+rule take_tour:
+    """Tables, verdicts and page of the tour's runs. One seed decides no trained part: it shows what arms come to."""
+    input:
+        metrics=lambda w: [run.metrics for run in tour_runs()],
+        list=TOUR,
+        sources=ANALYSIS,
+    output:
+        expected="results/tour/expected.json",
+        page="results/tour/ledger.html",
+    log:
+        "results/logs/tour/take_tour.log",
+    run:
+        jobs.write_expected(output.expected, jobs.expected(tour_runs()))
+        shell("python -m analysis rebuild results/tour &> {log:q}")

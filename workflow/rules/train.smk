@@ -8,6 +8,9 @@ rule train:
         metrics="results/runs/{scale}/{study}/{ablation}/{arm}/seed{seed}/metrics.json",
     log:
         "results/logs/{scale}/train/{study}/{ablation}/{arm}/seed{seed}.log",
+    # In the place of the list of all inputs.
+    message:
+        "Train {output.metrics}"
     conda:
         "../../environment.yml"
     threads: lambda w: spec_of(w)["threads"]

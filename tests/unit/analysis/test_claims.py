@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
-from plugins.suite import claims
+from plugins.suite import catalog, claims
 from plugins.suite.claims import FORMS, NotTested
 from plugins.suite.errors import UserError
 
@@ -100,40 +101,65 @@ def test_an_ablation_may_have_another_name_at_a_scale():
     assert KNOWN["muse"].at("depth/muse_deep", "paper") == "depth_paper/muse_deep"
 
 
-def test_an_arm_that_vanished_is_one_line_with_the_nearest_name(tmp_path):
-    folder = tmp_path / "muse"
-    (folder / "ablations").mkdir(parents=True)
-    (folder / "ablations" / "branches.yaml").write_text("arms: {muse: {}, muse_simple: {}}\n")
-    lines = ["paper: P", "claims:", "  - id: 1", "    says: s", "    published: p", "    parts:"]
-    check = "{better: branches/muse, than: branches/muse_simpel}"
-    lines.append("      - {id: a, says: x, task: translation, level: trained, check: " + check + "}")
-    (folder / "claims.yaml").write_text("\n".join(lines) + "\n")
+@pytest.fixture
+def suite(tmp_path) -> Path:
+    """A folder with one study, muse, and its ablation branches: muse, muse_simple, and another name of the first."""
+    write_ablation(tmp_path, "branches", arms={"muse": {}, "muse_simple": {}, "again": "branches/muse"})
+    return tmp_path
+
+
+def write_ablation(root: Path, name: str, arms: dict, **keys: object) -> None:
+    """An ablation file; an arm that is a text is another name of the arm that it names."""
+    path = root / "muse" / "ablations" / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    facts = {"title": "t", "paper": "p", "task": "translation", "baseline": "muse"} if "like" not in keys else {}
+    bodies = {
+        arm: {"same_as": body}
+        if isinstance(body, str)
+        else {"priority": "core", "set": body}
+        if body is not None
+        else None
+        for arm, body in arms.items()
+    }
+    path.write_text(yaml.safe_dump(facts | keys | {"arms": bodies}))
+    catalog.forget()
+
+
+def test_an_arm_that_vanished_is_one_line_with_the_nearest_name(suite):
+    part = TRAINED | {"check": {"better": "branches/muse", "than": "branches/muse_simpel"}}
+    (suite / "muse" / "claims.yaml").write_text(yaml.safe_dump(content(part)))
     with pytest.raises(
         UserError, match=r"claim 1, part a: no arm 'branches/muse_simpel'.*did you mean 'branches/muse_simple'"
     ) as caught:
-        claims.check_all(tmp_path)
+        claims.check_all(suite)
     assert "\n" not in str(caught.value)
 
 
-def test_a_reference_of_an_arm_that_vanished_is_one_line(tmp_path):
-    folder = tmp_path / "muse"
-    (folder / "ablations").mkdir(parents=True)
-    (folder / "ablations" / "branches.yaml").write_text("arms: {muse: {}}\n")
-    (folder / "reference.csv").write_text("ablation,arm,value\n,,1\nbranches,muse,2\nbranches,mus,3\n")
+def test_a_reference_of_an_arm_that_vanished_is_one_line(suite):
+    (suite / "muse" / "reference.csv").write_text("ablation,arm,value\n,,1\nbranches,muse,2\nbranches,mus,3\n")
     with pytest.raises(
         UserError, match=r"reference.csv:4: no arm 'branches/mus' in this suite; did you mean 'branches/muse'"
     ):
-        claims.check_references("muse", tmp_path)
+        claims.check_references("muse", suite)
 
 
-def test_an_ablation_that_is_like_another_has_its_arms(tmp_path):
-    folder = tmp_path / "muse" / "ablations"
-    folder.mkdir(parents=True)
-    (folder / "a.yaml").write_text("scales: [mini]\narms: {x: {}, y: {same_as: b/z}}\n")
-    (folder / "b.yaml").write_text("like: a\narms: {x: null, z: {}}\n")
-    known = claims.ablations("muse", tmp_path)
-    assert known["b"].homes == {"y": "b/z", "z": "b/z"}
-    assert known["b"].scales == ("mini",)
+def test_an_ablation_that_is_like_another_has_its_arms_scales_and_recipe(suite):
+    write_ablation(
+        suite, "more", {"muse_simple": None, "again": None, "z": {}}, like="branches", scales=["mini"], recipe="r"
+    )
+    known = claims.ablations("muse", suite)
+    assert known["branches"].homes == {
+        "muse": "branches/muse", "muse_simple": "branches/muse_simple", "again": "branches/muse",
+    }  # fmt: skip
+    assert known["more"].homes == {"muse": "more/muse", "z": "more/z"}
+    assert (known["branches"].scales, known["branches"].recipe) == ((), "translation")
+    assert (known["more"].scales, known["more"].recipe) == (("mini",), "r")
+
+
+def test_a_fault_of_an_ablation_is_the_catalogues_line(suite):
+    write_ablation(suite, "branches", {"muse": {"parallell": True}})
+    with pytest.raises(UserError, match=r"muse/ablations/branches.yaml: arms.muse.set: unknown key 'parallell'"):
+        claims.ablations("muse", suite)
 
 
 @pytest.mark.parametrize(
