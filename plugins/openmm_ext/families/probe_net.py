@@ -60,7 +60,7 @@ class ConvattnProbeNet(BaseModule):
         self.layer = MODELS.build({**layer, "in_channels": width}) if layer else nn.Identity()
 
     def init_weights(self) -> None:
-        """As the parts have it, but the layer's residual gate open (1): from 0 it stays closed for good on some seeds."""
+        """The parts' own, but for the layer's residual gate: open (1), for from 0 it stays closed on some seeds."""
         super().init_weights()
         gate = getattr(self.layer, "gamma", None)
         if gate is not None:
