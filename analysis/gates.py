@@ -196,7 +196,7 @@ def plateau(runs: Sequence[Run], metric: str, effect: float, sign: int) -> Gate:
     by_metric = not math.isnan(effect) and all(metric in (run.details.get("curve") or {}) for run in runs)
     for run in runs:
         curve = run.details.get("curve") or {}
-        gain = gain_of(curve, metric, sign) if by_metric else _share_of_fall(curve)
+        gain = gain_of(curve, metric, sign) if by_metric else share_of_fall(curve)
         if math.isnan(gain):
             return Gate(
                 "plateau", False, f"{run.name} has no curve", f"plateau: {run.name} has no curve of enough points"
@@ -223,7 +223,8 @@ def gain_of(curve: Mapping, name: str, sign: int) -> float:
     return sign * float(late.mean() - before.mean()) if len(late) and len(before) else math.nan
 
 
-def _share_of_fall(curve: Mapping) -> float:
+def share_of_fall(curve: Mapping) -> float:
+    """What the training loss still gains in the last fifth, as a share of its whole fall; NaN where it never fell."""
     losses = curve.get("train_loss") or []
     gain = gain_of(curve, "train_loss", -1)
     fall = max(losses) - min(losses) if losses else 0.0

@@ -1,12 +1,14 @@
 """AAConv: what the share of attention channels is worth, a line a position encoding, beside the published curves.
 
 Arms are told by their options, not by their names: `aaconv` with kind augmented and kappa = nu, that name no other
-network; the share 0 is the arm that only says kind plain. Published: the curves of Figure 4.
+network, and the share 0 is the arm that only says kind plain; a probe's `aaconv` gives the share as nu, 0 among them.
+Published: the curves of Figure 4.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -24,13 +26,14 @@ CAPTION = (
 )
 POSITIONS = {"none": "no position", "sine": "2-D sine", "coordconv": "CoordConv", "relative": "relative"}
 TABLE = "Figure 4"
+WIDTH = 44  # letters of a title's line
 FEWEST = 4  # shares: fewer cannot show where between its ends a curve peaks
 Curves = dict[str, dict[float, ArmSummary]]
 
 
 def APPLIES(study: StudyResults) -> bool:
     """Whether one position encoding was run at enough shares."""
-    return any(len(points) >= FEWEST for points in our_curves(study).values())
+    return bool(our_curves(study))
 
 
 def place_of(options: Mapping) -> tuple[float, str] | None:
@@ -38,6 +41,8 @@ def place_of(options: Mapping) -> tuple[float, str] | None:
     aaconv = options.get("aaconv")
     if aaconv == {"kind": "plain"}:
         return 0.0, ""
+    if aaconv and set(aaconv) == {"nu", "kappa", "position"}:  # of a probe
+        return float(aaconv["nu"]), aaconv["position"] if aaconv["nu"] else ""
     if not aaconv or aaconv.get("kind") != "augmented" or "network" in aaconv or "nu" not in aaconv:
         return None
     if aaconv.get("kappa") != aaconv["nu"]:
@@ -45,12 +50,17 @@ def place_of(options: Mapping) -> tuple[float, str] | None:
     return float(aaconv["nu"]), aaconv["position"]
 
 
-def our_curves(study: StudyResults) -> Curves:
-    """{position: {share: arm}} of the ablations that give several shares; other recipes have plain networks of their
-    own."""
-    placed = [(arm, place_of(study.options(arm))) for arm in study.finished()]
-    sharing = {(arm.ablation, arm.conditions) for arm, place in placed if place and place[0]}
-    return _by_position({place: arm for arm, place in placed if place and (arm.ablation, arm.conditions) in sharing})
+def our_curves(study: StudyResults) -> dict[str, Curves]:
+    """{title: {position: {share: arm}}} of the ablations with one position encoding at enough shares."""
+    made = {ablation.title: curves_of(study, study.of(ablation)) for ablation in study.ablations}
+    return {title: curves for title, curves in made.items() if any(len(points) >= FEWEST for points in curves.values())}
+
+
+def curves_of(study: StudyResults, arms: Sequence[ArmSummary]) -> Curves:
+    """{position: {share: arm}} of the arms of an ablation that were run alike."""
+    placed = [(arm, place_of(study.options(arm))) for arm in arms if arm.n]
+    sharing = {arm.conditions for arm, place in placed if place and place[0]}
+    return _by_position({place: arm for arm, place in placed if place and arm.conditions in sharing})
 
 
 def published_curves(study: StudyResults) -> dict[str, dict[float, float]]:
@@ -73,21 +83,25 @@ def _by_position(placed: Mapping[tuple[float, str], object]) -> dict[str, dict]:
 
 
 def draw(study: StudyResults, base: Path) -> None:
-    """Two panels, ours and the paper's."""
+    """A panel an ablation of ours, and the paper's."""
     ours, theirs = our_curves(study), published_curves(study)
-    with style.figure(1 + bool(theirs), width=4.8, legend=2) as (made, axes, key):
-        style.footer(made, source(study, [arm for points in ours.values() for arm in points.values()]))
+    arms = [arm for curves in ours.values() for points in curves.values() for arm in points.values()]
+    with style.figure(len(ours) + bool(theirs), width=4.8, legend=2) as (made, axes, key):
+        style.footer(made, source(study, arms))
         marks = Marks()
-        for position, points in ours.items():
-            _draw_ours(axes[0], study, position, points, marks)
-        _finish(axes[0], "Ours", text.metric_label(next(iter(next(iter(ours.values())).values())).metric))
+        for panel, (title, curves) in zip(axes, ours.items(), strict=False):
+            for position, points in curves.items():
+                _draw_ours(panel, study, position, points, marks)
+            metric = next(iter(next(iter(curves.values())).values())).metric
+            _finish(panel, textwrap.fill(title, WIDTH), text.metric_label(metric))
         for position, points in theirs.items():
             colour, marker = _look(position)
-            axes[1].plot([100 * s for s in points], points.values(), marker=marker, color=colour, mfc="none", ls=":")
+            axes[-1].plot([100 * s for s in points], points.values(), marker=marker, color=colour, mfc="none", ls=":")
         if theirs:
-            _finish(axes[1], "Published: ResNet-50, ImageNet", text.metric_label("top1"))
+            _finish(axes[-1], "Published: ResNet-50, ImageNet", text.metric_label("top1"))
+        drawn = {position for curves in (*ours.values(), theirs) for position in curves}
         handles = []
-        for position in (p for p in POSITIONS if p in ours or p in theirs):
+        for position in (p for p in POSITIONS if p in drawn):
             colour, marker = _look(position)
             handles += key.plot([], [], marker=marker, color=colour, label=POSITIONS[position])
         style.legend(key, handles + marks.handles(key), 4)
@@ -119,5 +133,5 @@ def _draw_ours(
 def _finish(axes: Axes, title: str, label: str) -> None:
     axes.set_title(title)
     axes.set_xticks([0, 25, 50, 75, 100])
-    axes.set_xlabel("attention channels, κ = ν (% of the layer's)")
+    axes.set_xlabel("attention channels, ν (% of the layer's)")
     axes.set_ylabel(label)

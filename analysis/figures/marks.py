@@ -65,6 +65,14 @@ def source(study: StudyResults, arms: Iterable[ArmSummary]) -> str:
     arms = [arm for arm in arms if arm.n]
     few, many = min((arm.n for arm in arms), default=0), max((arm.n for arm in arms), default=0)
     seeds = f"{few} to {many} seeds" if few != many else f"{many} seed{'s' if many > 1 else ''} an arm"
-    data = ", ".join(sorted({name for arm in arms for name in arm.data.split(", ")}))
+    data = ", ".join(data_sets(arms))
     stale = " · from runs that this checkout would make anew (stale)" if any(arm.stale for arm in arms) else ""
     return f"scale {study.scale}, {seeds}, data {data}{stale}"
+
+
+def data_sets(arms: Iterable[ArmSummary]) -> list[str]:
+    """The data of arms: "shapes (72dc5065)"; "bright (3 draws)" where seeds have items of their own."""
+    draws: dict[str, list[str]] = {}
+    for name in sorted({name for arm in arms for name in arm.data.split(", ")}):
+        draws.setdefault(name.partition(" (")[0], []).append(name)
+    return [names[0] if len(names) == 1 else f"{name} ({len(names)} draws)" for name, names in draws.items()]

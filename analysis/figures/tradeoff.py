@@ -26,6 +26,7 @@ CAPTION = (
 FEWEST = 3  # costs of a panel
 SPREAD = 1.05  # ratio of the largest to the smallest cost of a panel
 NAMED = 14  # with more arms only the baseline, the dashed line's and the recommended are named
+TOLD = 5  # arms on the dashed line; more are counted in the title
 FAR = 3  # ratio of costs from which their axis is logarithmic
 PLAIN, BEST = style.PALETTE[0], style.PALETTE[1]
 RING = {"marker": "o", "ms": 13, "mfc": "none", "color": "#222222", "mew": 1.1, "linestyle": "", "zorder": 4}
@@ -53,7 +54,8 @@ def title(key: tuple[str, str], shown: Mapping[tuple[str, str], Sequence[ArmSumm
     same = [traits(other[1], arms[0]) for other, arms in shown.items() if other[0] == key[0]]
     own = traits(key[1], shown[key][0])
     apart = [trait for place, trait in enumerate(own) if len({traits[place] for traits in same}) > 1]
-    return ", ".join([key[0][:1].upper() + key[0][1:], *apart])
+    name = key[0].replace("_", " ")
+    return ", ".join([name[:1].upper() + name[1:], *apart])
 
 
 def traits(conditions: str, arm: ArmSummary) -> tuple[str, str, str]:
@@ -140,7 +142,8 @@ def finding(arms: Sequence[ArmSummary], best: Sequence[ArmSummary]) -> str:
         return "one seed an arm: no order is shown"
     if not best:
         return "no arm is shown to be better than all cheaper ones"
-    return f"better than all cheaper arms: {', '.join(arm.label for arm in best[1:])}"
+    names = ", ".join(arm.label for arm in best[1:]) if len(best) <= TOLD else f"{len(best) - 1} of {len(arms)} arms"
+    return f"better than all cheaper arms: {names}"
 
 
 def main_baseline(study: StudyResults, arms: Sequence[ArmSummary]) -> str:

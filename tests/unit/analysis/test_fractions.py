@@ -1,5 +1,6 @@
 """Figures and metrics of the AAConv and ACmix studies, on their own ablation files with invented runs."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -59,10 +60,12 @@ def test_arms_are_placed_by_their_options(aaconv):
     assert place["plain"] == (0.0, "") and place["0.75+sine"] == (0.75, "sine")
     rivals = {arm: fractions.place_of(row.set) for arm, row in known["rivals"].arms.items()}
     assert rivals["augmented"] is None and rivals["se"] is None
+    probe = {arm: fractions.place_of(row.set) for arm, row in known["probe_fractions"].arms.items()}
+    assert probe["plain"] == (0.0, "") and probe["0.25+relative"] == (0.25, "relative")
 
 
 def test_curves_are_of_one_recipe(aaconv):
-    curves = fractions.our_curves(aaconv)
+    (curves,) = fractions.our_curves(aaconv).values()
     assert set(curves) == {"none", "relative"}
     for points in curves.values():
         assert {share: arm.mean for share, arm in points.items()} == {s: 52 for s in (0, 0.25, 0.5, 0.75, 1)}
@@ -76,12 +79,17 @@ def test_published_curves_are_figure_4(aaconv):
     }
 
 
-def test_three_shares_are_no_curve(aaconv, monkeypatch):
-    whole = fractions.our_curves(aaconv)
-    few = {p: {share: arm for share, arm in points.items() if share in (0, 0.5, 1)} for p, points in whole.items()}
+def test_three_shares_are_no_curve(aaconv):
     assert fractions.APPLIES(aaconv)
-    monkeypatch.setattr(fractions, "our_curves", lambda study: few)
-    assert not fractions.APPLIES(aaconv)
+    few = [arm for arm in aaconv.arms if arm.arm.partition("+")[0] in ("plain", "0.5", "1")]
+    assert not fractions.APPLIES(dataclasses.replace(aaconv, arms=few))
+
+
+def test_a_probe_has_a_panel_of_its_own(aaconv):
+    names = {arm.arm: arm for arm in aaconv.arms if arm.ablation == "fractions"}
+    probe = [dataclasses.replace(arm, ablation="probe_fractions", run=f"p/{arm.run}") for arm in names.values()]
+    both = fractions.our_curves(dataclasses.replace(aaconv, arms=[*aaconv.arms, *probe]))
+    assert len(both) == 2 and all(set(curves) == {"none", "relative"} for curves in both.values())
 
 
 def test_leads_of_the_convolution_by_depth(folder):
