@@ -326,7 +326,7 @@ def runs_table(config: dict) -> list[Run]:
             path = _ablation_file(study, name)
             for arm, body in ablation.arms.items():
                 place = _home(known, name, arm, path)
-                if _wanted(name, arm, _priority(known, place, body), settings.arms):
+                if wanted(name, arm, _priority(known, place, body), settings.arms):
                     resolve(settings.scale, study, *place, settings.seeds[0])  # for its faults
                     label = body.label or arm
                     seeds = seeds_of(place, settings.seeds, settings.fewer)
@@ -369,7 +369,7 @@ def seeds_of(home: tuple[str, str], seeds: list[int], fewer: schema.Fewer | None
     return fewer.seeds if fewer and any(_matches(pattern, *home) for pattern in fewer.arms) else seeds
 
 
-def _wanted(ablation: str, arm: str, priority: str, arms: str | list[str]) -> bool:
+def wanted(ablation: str, arm: str, priority: str, arms: str | list[str]) -> bool:
     """Whether a configuration's `arms` asks for an arm: core, all, or patterns of <arm> or <ablation>/<arm>.
 
     A pattern behind `core:` asks for core arms alone.
