@@ -1,11 +1,11 @@
 """A plan from a list of arms: every trained part that they hold, without variances at hand.
 
-Arms are given by patterns of <ablation>/<arm>, such as probe_*/*. Extra arms may have fewer seeds than core arms.
+Arms are given by patterns as in a configuration, such as probe_*/* or core:probe_*/*. Extra arms may have fewer seeds
+than core arms.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Listed:
 
 
 def arms_at(scale: str, studies: Sequence[str], patterns: Sequence[str]) -> list[Listed]:
-    """The arms of a scale that fit a pattern of <ablation>/<arm>. UserError for a pattern that fits none."""
+    """The arms of a scale that fit a pattern. UserError for a pattern that fits none."""
     rows = [
         Listed(study, name, arm, home := catalog.home(study, name, arm), _is_core(study, home))
         for study in studies
@@ -42,11 +42,15 @@ def arms_at(scale: str, studies: Sequence[str], patterns: Sequence[str]) -> list
         if catalog.has_recipe(study, ablation, scale)
         for arm in ablation.arms
     ]
-    known = [row.name for row in rows]
     for pattern in patterns:
-        if not any(fnmatch.fnmatchcase(name, pattern) for name in known):
-            raise UserError(f"--arms {pattern}: fits no <ablation>/<arm> at {scale}{nearest(pattern, set(known))}")
-    return [row for row in rows if any(fnmatch.fnmatchcase(row.name, pattern) for pattern in patterns)]
+        if not any(_fits(row, [pattern]) for row in rows):
+            known = {row.name for row in rows}
+            raise UserError(f"--arms {pattern}: fits no <ablation>/<arm> at {scale}{nearest(pattern, known)}")
+    return [row for row in rows if _fits(row, patterns)]
+
+
+def _fits(row: Listed, patterns: Sequence[str]) -> bool:
+    return catalog.wanted(row.ablation, row.arm, "core" if row.core else "extra", list(patterns))
 
 
 def _is_core(study: str, home: tuple[str, str]) -> bool:

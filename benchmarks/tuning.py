@@ -14,7 +14,7 @@ COLUMNS = ("ablation", "arm", "seed", "lr", "updates", "data", "valid_loss", "ac
 
 
 def row(metrics: dict, spec: dict) -> dict:
-    """The columns of one run. seconds: of training, evaluation and what is around them, of one core that others used."""
+    """The columns of one run. seconds: of the whole run but its imports, on a machine that others used too."""
     scores, train = metrics["metrics"], spec["train"]
     parts = {name.removeprefix("accuracy_"): value for name, value in scores.items() if name.startswith("accuracy_")}
     data = {key: value for key, value in spec["data"].items() if key != "seed"}
@@ -31,7 +31,8 @@ def row(metrics: dict, spec: dict) -> dict:
 
 def runs(folder: Path, study: str) -> list[dict]:
     """Rows of a study's runs below a folder, by the time at which they ended."""
-    read = [(files.read_json(path), files.read_yaml(path.with_name("spec.yaml"))) for path in folder.rglob("metrics.json")]
+    paths = folder.rglob("metrics.json")
+    read = [(files.read_json(path), files.read_yaml(path.with_name("spec.yaml"))) for path in paths]
     own = [pair for pair in read if pair[0]["study"] == study and pair[0]["task"] == "probe"]
     return [row(*pair) for pair in sorted(own, key=lambda pair: pair[0]["provenance"]["finished"])]
 

@@ -23,9 +23,10 @@ import numpy as np
 
 from plugins.datasets import probe
 from plugins.datasets.prepare import Source
-from plugins.suite.errors import UserError
 
 DEFAULTS = {"seed": 1, "train": 6400, "val": 800, "test": 4000, "noise": 40, "spacing": 12, "marker": "far"}
+LIMITS = {"marker": ["far", "near"]}
+DRAWN_FOR_EACH_RUN = True
 SIDE, SLOT, ITEM, STRIDE = 24, 8, 4, 2
 MARKERS = 4
 SHIFT = 24
@@ -38,8 +39,6 @@ TASK = probe.Task(
 
 def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes the folder; returns the facts of its manifest."""
-    if params["marker"] not in ("far", "near"):
-        raise UserError(f"data set bright: marker={params['marker']!r}: must be far or near")
     return probe.build(
         folder,
         params,

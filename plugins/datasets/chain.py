@@ -21,7 +21,6 @@ import numpy as np
 
 from plugins.datasets import language
 from plugins.datasets.prepare import Source
-from plugins.suite.errors import UserError
 
 DEFAULTS = {
     "seed": 1,
@@ -33,18 +32,15 @@ DEFAULTS = {
     "rare": 0,
     "forms": 100,
 }
-ORDERS = ("permuted", "monotone")
+# A sentence of the shortest kind leaves a key over.
+LIMITS = {"order": ["permuted", "monotone"], "keys": (4, 100), "rare": (0, 50), "forms": (1, 1000)}
+DRAWN_FOR_EACH_RUN = True
 SHORTEST = 3
 FILLERS = 20
 
 
 def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes the folder; returns the facts of its manifest."""
-    if params["order"] not in ORDERS:
-        raise UserError(f"data set chain: order={params['order']!r}: must be permuted or monotone")
-    if not SHORTEST < params["keys"] <= 100:
-        raise UserError(f"data set chain: keys={params['keys']}: must lie between {SHORTEST + 1} and 100")
-    language.check_rare("chain", params)
     options = {"keys": params["keys"], "permuted": params["order"] == "permuted"}
     draw = partial(sentence, **options, rare=params["rare"], forms=params["forms"])
     return language.build(folder, params, draw, {"first": 100 / params["keys"], "next": 100 / (params["keys"] - 1)})

@@ -21,9 +21,10 @@ import numpy as np
 
 from plugins.datasets import probe
 from plugins.datasets.prepare import Source
-from plugins.suite.errors import UserError
 
 DEFAULTS = {"seed": 1, "train": 6400, "val": 800, "test": 4000, "noise": 24, "side": "marker"}
+LIMITS = {"side": ["marker", "none"]}
+DRAWN_FOR_EACH_RUN = True
 PLACES, PITCH, ITEM = 3, 4, 3
 SIDE = PLACES * PITCH
 OBJECTS = 4
@@ -40,8 +41,6 @@ ALONE = probe.Task(classes=2, parts={"handedness": (1, 2)}, bounds={"attention a
 
 def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes the folder; returns the facts of its manifest."""
-    if params["side"] not in ("marker", "none"):
-        raise UserError(f"data set chirality: side={params['side']!r}: must be marker or none")
     alone = params["side"] == "none"
     return probe.build(folder, params, ALONE if alone else TASK, partial(draw, noise=params["noise"], alone=alone))
 

@@ -21,9 +21,11 @@ import numpy as np
 from plugins.datasets import probe
 from plugins.datasets.bright import ITEM, STRIDE, mark
 from plugins.datasets.prepare import Source
-from plugins.suite.errors import UserError
 
 DEFAULTS = {"seed": 1, "train": 5120, "val": 800, "test": 4000, "noise": 40, "margin": 2}
+# Whole tokens.
+LIMITS = {"margin": [0, 2, 4, 6, 8, 10, 12, 14, 16]}
+DRAWN_FOR_EACH_RUN = True
 SLOTS, PITCH = 3, 6
 OBJECTS = 4
 TASK = probe.Task(
@@ -33,8 +35,6 @@ TASK = probe.Task(
 
 def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes the folder; returns the facts of its manifest."""
-    if params["margin"] % STRIDE or params["margin"] < 0:
-        raise UserError(f"data set direction: margin={params['margin']}: must be a multiple of {STRIDE}, 0 or more")
     return probe.build(folder, params, TASK, partial(draw, noise=params["noise"], margin=params["margin"]))
 
 

@@ -12,11 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from plugins.datasets.binarise import binarise
-from plugins.suite.errors import UserError
 
 SOURCE, TARGET = "source", "target"
 UNSCORED = "-"
-MOST_FORMS, MOST_RARE = 1000, 50
 ZIPF_UNIT = 720_720  # a multiple of 1 to 16; the weight of the commonest rare form
 
 
@@ -28,14 +26,6 @@ class Sentence:
     target: list[str]
     tags: list[str]
     stratum: str
-
-
-def check_rare(name: str, params: dict) -> None:
-    """UserError where the parameters `rare` and `forms` of the data set `name` are none that `draw_forms` can have."""
-    if not 0 <= params["rare"] <= MOST_RARE:
-        raise UserError(f"data set {name}: rare={params['rare']}: must be a percentage between 0 and {MOST_RARE}")
-    if not 1 <= params["forms"] <= MOST_FORMS:
-        raise UserError(f"data set {name}: forms={params['forms']}: must lie between 1 and {MOST_FORMS}")
 
 
 def draw_forms(generator: np.random.Generator, size: int, rare: int, forms: int) -> list[str]:
@@ -57,13 +47,8 @@ def build(folder: Path, params: dict, draw, rules: dict[str, float]) -> dict:
     """Writes text/, tags/, strata/ and bin/; returns the facts of the manifest.
 
     `draw(generator) -> Sentence`; `rules` maps each rule to the accuracy (%) of guessing. Splits come from generators
-    of their own. UserError for a split without sentences, and for a negative seed.
+    of their own.
     """
-    if params["seed"] < 0:
-        raise UserError(f"data: seed={params['seed']}: must be 0 or more")
-    for key in ("sentences", "valid", "test"):
-        if params[key] < 1:
-            raise UserError(f"data: {key}={params[key]}: must be at least 1")
     sizes = {"train": params["sentences"], "valid": params["valid"], "test": params["test"]}
     for name in ("text", "tags", "strata"):
         (folder / name).mkdir()

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from plugins.datasets.prepare import Source, check_range
+from plugins.datasets.prepare import Source
 
 CLASSES = ("striped", "checked", "serrated", "day", "night")
 SPLITS = ("train", "val", "test")
@@ -23,6 +23,11 @@ SPLITS = ("train", "val", "test")
 DEFAULTS = {
     "size": 96, "crop": 64, "train": 400, "val": 100, "test": 100, "per_class": 160,
     "objects": 3, "smallest": 22.0, "largest": 40.0, "seed": 1,
+}  # fmt: skip
+LIMITS = {
+    "size": (48, 1024), "crop": (48, 1024), "objects": (1, 50), "per_class": (1, 100_000),
+    "smallest": (12, "0.7 * min(size, crop)"), "largest": ("smallest", "0.7 * min(size, crop)"),
+    "train": (1, 100_000), "val": (1, 100_000), "test": (1, 100_000),
 }  # fmt: skip
 PERIOD = 8.0  # of stripes and checks, pixels
 MARKER_RADIUS = 6
@@ -173,7 +178,6 @@ def build(folder: Path, params: dict, source: Source) -> dict:
 
     A classification image is a scene of its own with one object and the marker. `source` is not used: nothing is read.
     """
-    _check(params)
     counts = {}
     for number, split in enumerate(SPLITS):
         rng = np.random.default_rng([params["seed"], number])
@@ -191,14 +195,6 @@ def build(folder: Path, params: dict, source: Source) -> dict:
         "counts": counts,
         "skipped": {},
     }
-
-
-def _check(params: dict) -> None:
-    roomy = 0.7 * min(params["size"], params["crop"])
-    for key, low, high in [("size", 48, 1024), ("crop", 48, 1024), ("objects", 1, 50), ("per_class", 1, 10**5),
-                           ("smallest", 12, roomy), ("largest", params["smallest"], roomy),
-                           *((split, 1, 10**5) for split in SPLITS)]:  # fmt: skip
-        check_range("mini_shapes", params, key, low, high)
 
 
 def _write_scenes(folder: Path, split: str, rng, params: dict) -> int:

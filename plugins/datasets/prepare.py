@@ -1,6 +1,7 @@
 """Finds the module of a data set, checks the parameters against its DEFAULTS and writes the folder.
 
-A data set is one module with `DEFAULTS` (parameter: default value, whose type is the rule) and
+A data set is one module with `DEFAULTS` (parameter: default value, whose type is the rule), `LIMITS` where values have
+any (see `plugins.suite.data.declared`) and
 `build(folder, params, source) -> facts`, where `source` is a `Source` and `facts` goes into the manifest.
 """
 
@@ -8,22 +9,9 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from plugins.suite.data import building, defaults, laid_over, remember, seal, stamps
+from plugins.suite.data import building, fault, names, parameters, remember, seal, stamps
 from plugins.suite.errors import UserError
 from plugins.suite.files import nearest
-
-
-def names() -> list[str]:
-    """The data sets: the modules beside this one that declare `DEFAULTS`."""
-    return [path.stem for path in sorted(Path(__file__).parent.glob("*.py")) if _is_data_set(path.stem)]
-
-
-def _is_data_set(name: str) -> bool:
-    try:
-        defaults(name)
-    except UserError:
-        return False
-    return True
 
 
 @dataclass(frozen=True)
@@ -40,7 +28,7 @@ def prepare(
     """Writes data set `name` to folder `out` and returns its manifest; UserError for all that a user can mend."""
     check_name(name)
     module = importlib.import_module(f"plugins.datasets.{name}")
-    params = checked(name, params or {}, module.DEFAULTS)
+    params = checked(name, params or {})
     if data_root is not None and not Path(data_root).is_dir():
         raise UserError(f"data_root {data_root}: no such folder; set data_root to the folder of the original data sets")
     source = Source(Path(data_root) if data_root is not None else None, fetch)
@@ -57,15 +45,12 @@ def check_name(name: str) -> None:
         raise UserError(f"data set {name!r} is unknown{nearest(name, names())}")
 
 
-def checked(name: str, params: dict, known: dict) -> dict:
-    """`params` over the defaults `known`; UserError for a key that has no default or a value of another type."""
-    for key, value in params.items():
-        if key not in known:
-            raise UserError(f"data set {name}: unknown parameter {key!r}{nearest(key, known)}")
-        kind = type(known[key])
-        if type(value) is not kind and not (kind is float and type(value) is int):
-            raise UserError(f"data set {name}: {key}={value!r} must be of type {kind.__name__}, like {known[key]!r}")
-    return laid_over(known, params)
+def checked(name: str, given: dict) -> dict:
+    """`given` over the defaults of data set `name`; UserError for the first parameter that it cannot have."""
+    problem = fault(name, given)
+    if problem:
+        raise UserError(f"data set {name}: {problem[0]}: {problem[1]}")
+    return parameters(name, given)
 
 
 def check_range(name: str, params: dict, key: str, low, high) -> None:

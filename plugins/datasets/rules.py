@@ -28,7 +28,6 @@ import numpy as np
 
 from plugins.datasets import language
 from plugins.datasets.prepare import Source
-from plugins.suite.errors import UserError
 
 DEFAULTS = {
     "seed": 1,
@@ -41,6 +40,14 @@ DEFAULTS = {
     "rare": 0,
     "forms": 300,
 }
+# As many of each stratum.
+LIMITS = {
+    "units": [4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 68, 72, 76, 80, 84, 88, 92, 96, 100],
+    "reach": [1, 3, 7],
+    "rare": (0, 50),
+    "forms": (1, 1000),
+}
+DRAWN_FOR_EACH_RUN = True
 ADJECTIVES, NOUNS, SCENES, CODES, VALUES = 8, 8, 2, 6, 8
 DISTANCES = {"n1": 1, "n3": 3, "n7": 7}
 RULES = ("lexical", *DISTANCES, "sense")
@@ -51,11 +58,6 @@ STRATA = 4
 
 def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes the folder; returns the facts of its manifest."""
-    if not STRATA <= params["units"] <= 100 or params["units"] % STRATA:
-        raise UserError(f"data set rules: units={params['units']}: must be a multiple of {STRATA} up to 100")
-    language.check_rare("rules", params)
-    if params["reach"] not in DISTANCES.values():
-        raise UserError(f"data set rules: reach={params['reach']}: must be 1, 3 or 7 words")
     rules = rules_of(params["reach"], params["match"])
     draw = partial(sentence, units=params["units"], rules=rules, rare=params["rare"], forms=params["forms"])
     return language.build(folder, params, draw, {rule: GUESS[rule] for rule in rules})

@@ -21,9 +21,10 @@ import numpy as np
 
 from plugins.datasets import probe
 from plugins.datasets.prepare import Source
-from plugins.suite.errors import UserError
 
 DEFAULTS = {"seed": 1, "train": 9600, "val": 400, "test": 4000, "noise": 64, "marker": "one"}
+LIMITS = {"marker": ["one", "none"]}
+DRAWN_FOR_EACH_RUN = True
 SIDE, SLOT, ITEM, STRIDE, OBJECTS = 32, 8, 4, 4, 6
 TASK = probe.Task(
     classes=4,
@@ -35,8 +36,6 @@ ALONE = probe.Task(classes=2, parts={"own": (1, 2)})
 
 def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes the folder; returns the facts of its manifest."""
-    if params["marker"] not in ("one", "none"):
-        raise UserError(f"data set scenes: marker={params['marker']!r}: must be one or none")
     alone = params["marker"] == "none"
     return probe.build(folder, params, ALONE if alone else TASK, partial(draw, noise=params["noise"], alone=alone))
 

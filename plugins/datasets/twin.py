@@ -23,9 +23,10 @@ import numpy as np
 from plugins.datasets import probe
 from plugins.datasets.bright import ITEM, SIDE, SLOT, STRIDE, mark
 from plugins.datasets.prepare import Source
-from plugins.suite.errors import UserError
 
 DEFAULTS = {"seed": 1, "train": 9600, "val": 800, "test": 4000, "noise": 70, "twins": "far"}
+LIMITS = {"twins": ["far", "near"]}
+DRAWN_FOR_EACH_RUN = True
 PAIRS = 2
 # Colours around a circle: no key that is fixed in training is the code of a pair in every image.
 ANGLES = 16
@@ -39,8 +40,6 @@ TASK = probe.Task(
 
 def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes the folder; returns the facts of its manifest."""
-    if params["twins"] not in ("far", "near"):
-        raise UserError(f"data set twin: twins={params['twins']!r}: must be far or near")
     return probe.build(folder, params, TASK, partial(draw, noise=params["noise"], near=params["twins"] == "near"))
 
 

@@ -22,6 +22,7 @@ from plugins.datasets import probe
 from plugins.datasets.prepare import Source
 
 DEFAULTS = {"seed": 1, "train": 3200, "val": 400, "test": 4000, "noise": 42}
+DRAWN_FOR_EACH_RUN = True
 CELLS, CELL = 5, 3
 SIDE = CELLS * CELL
 TYPES = 2

@@ -18,9 +18,10 @@ import numpy as np
 
 from plugins.datasets import probe
 from plugins.datasets.prepare import Source
-from plugins.suite.errors import UserError
 
 DEFAULTS = {"seed": 1, "train": 6400, "val": 400, "test": 4000, "noise": 12, "marker": "one"}
+LIMITS = {"marker": ["one", "none"]}
+DRAWN_FOR_EACH_RUN = True
 SIDE, INNER, REACH, COARSE, RING = 24, 8, 4, 6, 3
 # round(4 sin) and round(60 sin) of 24 directions, 15 degrees apart: integers, so that every processor agrees.
 QUARTER_STEP = (0, 1, 2, 3, 3, 4, 4)
@@ -40,8 +41,6 @@ STEP, SHOWN = _wave(QUARTER_STEP), _wave(QUARTER_SHOWN)
 
 def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes the folder; returns the facts of its manifest."""
-    if params["marker"] not in ("one", "none"):
-        raise UserError(f"data set warp: marker={params['marker']!r}: must be one or none")
     alone = params["marker"] == "none"
     return probe.build(folder, params, ALONE if alone else TASK, partial(draw, noise=params["noise"], alone=alone))
 

@@ -20,9 +20,10 @@ import numpy as np
 
 from plugins.datasets import probe
 from plugins.datasets.prepare import Source
-from plugins.suite.errors import UserError
 
 DEFAULTS = {"seed": 1, "train": 4800, "val": 400, "test": 4000, "noise": 22, "field": "iid"}
+LIMITS = {"field": ["iid", "smooth"]}
+DRAWN_FOR_EACH_RUN = True
 SIDE, BLOCK = 12, 4
 STEPS = np.array([(0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1)])
 # cos and sin of the eight directions, in integers.
@@ -41,8 +42,6 @@ TASK = probe.Task(
 
 def build(folder: Path, params: dict, source: Source) -> dict:
     """Writes the folder; returns the facts of its manifest."""
-    if params["field"] not in ("iid", "smooth"):
-        raise UserError(f"data set windows: field={params['field']!r}: must be iid or smooth")
     return probe.build(folder, params, TASK, partial(draw, noise=params["noise"], smooth=params["field"] == "smooth"))
 
 

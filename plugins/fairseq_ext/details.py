@@ -6,7 +6,8 @@ import re
 
 
 def gate_weights(parameters: dict) -> dict[str, list[float]]:
-    """The learnt weights of the kernels (MUSE, figure 8), {"encoder.<layer>": [...], "decoder.<layer>": [...]}, from a model's state."""
+    """The learnt weights of the kernels (MUSE, figure 8), {"encoder.<layer>": [...], "decoder.<layer>": [...]}, from a
+    model's state."""
     gates = {}
     for name, value in parameters.items():
         match = re.fullmatch(r"(encoder|decoder)\.layers\.(\d+)\.self_attn\.gate", name)

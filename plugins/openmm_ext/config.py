@@ -144,4 +144,10 @@ def write_config(spec: dict, data: Path, run_dir: Path) -> Config:
     temporary = run_dir / ".config.py"
     cfg.dump(temporary)
     os.replace(temporary, run_dir / "config.py")
-    return Config.fromfile(run_dir / "config.py")
+    return read_written(run_dir / "config.py")
+
+
+def read_written(path: Path | str) -> Config:
+    """A config that `write_config` wrote. Its text in checkpoints is not laid out anew each time, which takes as long
+    as some ten updates of a probe."""
+    return Config.fromfile(path, format_python_code=False)

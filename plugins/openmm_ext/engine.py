@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from plugins.openmm_ext import checkpoints, curves
 from plugins.openmm_ext.checkpoints import last_checkpoint as last_checkpoint
-from plugins.openmm_ext.config import build_config, read_config, task_of, write_config
+from plugins.openmm_ext.config import build_config, read_config, read_written, task_of, write_config
 from plugins.openmm_ext.hooks import network, reseed
 from plugins.openmm_ext.loading import UnfitCheckpoint, UnreadableImage
 from plugins.openmm_ext.path_leads import path_leads, path_scales, path_squares
@@ -118,7 +118,7 @@ def _settings(spec: dict, cfg: Config) -> dict:
 
 def train_process(config: str, start: Path | None, launcher: str = "none") -> Runner:
     """Train what a written config says, from the checkpoint `start` where one is given; returns the runner."""
-    cfg = Config.fromfile(config)
+    cfg = read_written(config)
     cfg.launcher = launcher
     if start:
         cfg.resume, cfg.load_from = True, str(start)

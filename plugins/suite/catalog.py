@@ -9,7 +9,6 @@ valid spelling. What the files may say stands in plugins/suite/schema.py and doc
 
 from __future__ import annotations
 
-import ast
 import copy
 import fnmatch
 import hashlib
@@ -21,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from plugins.suite import schema
+from plugins.suite import data, schema
 from plugins.suite.errors import UserError
 from plugins.suite.files import nearest, read_yaml
 from plugins.suite.options import ARM_OPTIONS
@@ -29,7 +28,6 @@ from plugins.suite.schema import Ablation, Arm, Study
 from plugins.suite.typed import parse
 
 EXPERIMENTS = Path("experiments")
-DATASETS = Path(__file__).resolve().parents[1] / "datasets"
 RUN_SEED = "run"
 CORE = "core:"  # in front of a pattern of arms
 FACTOR = re.compile(r"x[0-9]+(\.[0-9]+)?", re.ASCII)
@@ -67,7 +65,7 @@ def slug(arm: str) -> str:
 
 def forget() -> None:
     """Drops what was read: the next look reads the files again."""
-    for cached in (_content, _study, _ablations, _recipe, _resolved, _dataset_defaults):
+    for cached in (_content, _study, _ablations, _recipe, _resolved):
         cached.cache_clear()
 
 
@@ -328,7 +326,7 @@ def runs_table(config: dict) -> list[Run]:
             path = _ablation_file(study, name)
             for arm, body in ablation.arms.items():
                 place = _home(known, name, arm, path)
-                if _wanted(name, arm, _priority(known, place, body), settings.arms):
+                if wanted(name, arm, _priority(known, place, body), settings.arms):
                     resolve(settings.scale, study, *place, settings.seeds[0])  # for its faults
                     label = body.label or arm
                     seeds = seeds_of(place, settings.seeds, settings.fewer)
@@ -371,7 +369,7 @@ def seeds_of(home: tuple[str, str], seeds: list[int], fewer: schema.Fewer | None
     return fewer.seeds if fewer and any(_matches(pattern, *home) for pattern in fewer.arms) else seeds
 
 
-def _wanted(ablation: str, arm: str, priority: str, arms: str | list[str]) -> bool:
+def wanted(ablation: str, arm: str, priority: str, arms: str | list[str]) -> bool:
     """Whether a configuration's `arms` asks for an arm: core, all, or patterns of <arm> or <ablation>/<arm>.
 
     A pattern behind `core:` asks for core arms alone.
@@ -480,15 +478,15 @@ def _recipe_content(study: str, stem: str, chain: tuple[str, ...]) -> dict:
     return merge(base, {key: value for key, value in content.items() if key != "like"})
 
 
-def data_folder(data: dict) -> str:
+def data_folder(given: dict) -> str:
     """The folder of a recipe's data set below results/data/<scale>: its name, its languages if any, its seed if any.
 
     With a seed, the other parameters stand before it, in the order of their names.
     """
-    words = [data["name"], *(str(data[key]) for key in ("source", "target") if key in data)]
-    if "seed" in data:
-        words += [f"{key}_{_word(value)}" for key, value in sorted(data.items()) if key not in NOT_IN_FOLDER]
-        words.append(str(data["seed"]))
+    words = [given["name"], *(str(given[key]) for key in ("source", "target") if key in given)]
+    if "seed" in given:
+        words += [f"{key}_{_word(value)}" for key, value in sorted(given.items()) if key not in NOT_IN_FOLDER]
+        words.append(str(given["seed"]))
     return "_".join(words)
 
 
@@ -501,48 +499,32 @@ def _word(value: Any) -> str:
     return re.sub("[^a-z0-9]", "_", str(value).lower())
 
 
-def data_with_seed(data: dict, seed: int) -> dict:
+def data_with_seed(given: dict, seed: int) -> dict:
     """A recipe's `data` with the run's seed in the place of `seed: run`."""
-    return {**data, "seed": seed} if data.get("seed") == RUN_SEED else data
+    return {**given, "seed": seed} if given.get("seed") == RUN_SEED else given
 
 
-def data_in(data: dict, folder: str) -> dict | None:
+def data_in(given: dict, folder: str) -> dict | None:
     """A recipe's `data` as it stands in a folder, with that folder's seed; None where it is another's."""
-    if data.get("seed") == RUN_SEED:
+    if given.get("seed") == RUN_SEED:
         seed = folder.rpartition("_")[2]
-        data = data_with_seed(data, int(seed)) if re.fullmatch("[0-9]{1,10}", seed, re.ASCII) else data
-    return data if data_folder(data) == folder else None
+        given = data_with_seed(given, int(seed)) if re.fullmatch("[0-9]{1,10}", seed, re.ASCII) else given
+    return given if data_folder(given) == folder else None
 
 
-def _check_data(data: dict, path: Path) -> None:
-    """UserError unless there is such a data set, and it has these parameters, in these types."""
-    defaults = _dataset_defaults(data["name"])
-    if defaults is None:
-        known = [entry.stem for entry in DATASETS.glob("*.py") if _dataset_defaults(entry.stem) is not None]
-        raise UserError(f"{path}: data.name: no data set '{data['name']}'{nearest(data['name'], known)}")
-    for key, value in data.items():
-        if key == "name":
-            continue
-        if key not in defaults:
-            raise UserError(f"{path}: data.{key}: '{data['name']}' has no such parameter{nearest(key, defaults)}")
-        if key == "seed" and value == RUN_SEED:
-            continue
-        kind = type(defaults[key])
-        if type(value) is not kind and not (kind is float and type(value) is int):
-            raise UserError(f"{path}: data.{key}: {value!r} must be of type {kind.__name__}, like {defaults[key]!r}")
-
-
-@cache
-def _dataset_defaults(name: str) -> dict | None:
-    """DEFAULTS of a data set's module, read without importing it; None where there is no such data set."""
-    path = DATASETS / f"{name}.py"
-    if not path.is_file():
-        return None
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(getattr(target, "id", "") == "DEFAULTS" for target in targets):
-            return ast.literal_eval(node.value)
-    return None
+def _check_data(given: dict, path: Path) -> None:
+    """UserError unless there is such a data set, it has these parameters, in these types and within their limits, and
+    runs of different seeds share its items only where they may."""
+    name = given["name"]
+    if name not in data.names():
+        raise UserError(f"{path}: data.name: no data set '{name}'{nearest(name, data.names())}")
+    drawn = given.get("seed") == RUN_SEED
+    problem = data.fault(name, {k: v for k, v in given.items() if k != "name" and not (drawn and k == "seed")})
+    if problem:
+        raise UserError(f"{path}: data.{problem[0]}: {problem[1]}")
+    if not drawn and data.declared(name)["DRAWN_FOR_EACH_RUN"]:
+        seed = given.get("seed", "is missing, it")
+        raise UserError(f"{path}: data.seed: {seed} must be {RUN_SEED}, or runs of different seeds share their items")
 
 
 ##### resolved runs #####

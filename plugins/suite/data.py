@@ -14,6 +14,7 @@ import ast
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -28,7 +29,7 @@ from pathlib import Path
 
 from plugins.suite import sources
 from plugins.suite.errors import UserError
-from plugins.suite.files import read_json, write_json
+from plugins.suite.files import nearest, read_json, write_json
 
 MANIFEST = "manifest.json"
 AGAIN = "prepare the data again (snakemake --forcerun prepare_data)"
@@ -38,6 +39,8 @@ OWN_NAMES |= {"images", "annotations", "masks", "classes", "arrays", "tags", "st
 THREADS = 8
 # Modules of plugins/datasets that check, fetch and hand on, but write no byte of a data set.
 AROUND = {"__init__.py", "__main__.py", "prepare.py", "originals.py"}
+# The least whole number of parameters with these names, where a data set sets no limits of its own: no split is empty.
+LEAST = {"seed": 0, "sentences": 1, "train": 1, "val": 1, "valid": 1, "test": 1}
 # Parameters that say how a data set is prepared, not what is in it.
 NOT_CONTENT = {"workers"}
 
@@ -68,17 +71,64 @@ def _listed(folder: Path) -> list[str]:
 ##### what made a data set #####
 
 
-def defaults(name: str) -> dict:
-    """The parameters of data set `name` and their default values, read from its module without importing it.
+def declared(name: str) -> dict:
+    """The literal constants of data set `name`, read from its module without importing it.
 
+    DEFAULTS: the parameters and their default values, whose types are the rule. LIMITS, if any: {parameter: (least,
+    most) or [one of these]}; a bound may be an expression of the other parameters. DRAWN_FOR_EACH_RUN, if any: whether
+    the seed of its items must be that of the run.
     UserError where there is no such data set: no plugins/datasets/<name>.py with a literal `DEFAULTS`.
     """
     path = sources.module_file(f"plugins.datasets.{name}")
+    constants = {}
     for node in ast.parse(path.read_text(encoding="utf-8")).body if path else ():
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(getattr(target, "id", None) == "DEFAULTS" for target in targets):
-            return ast.literal_eval(node.value)
-    raise UserError(f"data.name: no data set '{name}'; there must be a file plugins/datasets/{name}.py with DEFAULTS")
+        for key in {getattr(target, "id", "") for target in targets} & {"DEFAULTS", "LIMITS", "DRAWN_FOR_EACH_RUN"}:
+            constants[key] = ast.literal_eval(node.value)
+    if "DEFAULTS" not in constants:
+        problem = f"no data set '{name}'; there must be a file plugins/datasets/{name}.py with DEFAULTS"
+        raise UserError(f"data.name: {problem}")
+    return {"LIMITS": {}, "DRAWN_FOR_EACH_RUN": False, **constants}
+
+
+def defaults(name: str) -> dict:
+    """The parameters of data set `name` and their default values."""
+    return declared(name)["DEFAULTS"]
+
+
+def names() -> list[str]:
+    """The data sets: the modules of plugins/datasets that declare `DEFAULTS`."""
+    files = sorted((sources.ROOT / "plugins" / "datasets").glob("*.py"))
+    return [path.stem for path in files if "\nDEFAULTS" in path.read_text(encoding="utf-8")]
+
+
+def fault(name: str, given: Mapping) -> tuple[str, str] | None:
+    """(parameter, what is wrong with it) of the first one that data set `name` has not, or whose value is of another
+    type or out of its limits; None where all is well."""
+    constants = declared(name)
+    known, limits = constants["DEFAULTS"], constants["LIMITS"]
+    for key, value in given.items():
+        if key not in known:
+            return key, f"'{name}' has no such parameter{nearest(key, known)}"
+        kind = type(known[key])
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            return key, f"{value!r} must be of type {kind.__name__}, like {known[key]!r}"
+    values = laid_over(known, given)
+    for key, value in values.items():
+        allowed = limits.get(key, (LEAST[key], math.inf) if key in LEAST and type(known[key]) is int else None)
+        if isinstance(allowed, list) and value not in allowed:
+            return key, f"{value!r} must be one of {', '.join(map(str, allowed))}"
+        if isinstance(allowed, tuple):
+            low, high = (_bound(bound, values) for bound in allowed)
+            if not low <= value <= high:
+                rule = f"at least {low:.9g}" if high == math.inf else f"between {low:.9g} and {high:.9g}"
+                return key, f"{value!r} must be {rule}"
+    return None
+
+
+def _bound(bound: float | str, values: Mapping) -> float:
+    """A limit; text is an expression of the other parameters, of this project's own sources."""
+    return eval(bound, {"__builtins__": {}, "min": min}, dict(values)) if isinstance(bound, str) else bound
 
 
 def parameters(name: str, given: Mapping) -> dict:
@@ -115,7 +165,6 @@ def generator_sources(name: str) -> list[str]:
 
 def _versions(files: list[str]) -> dict[str, str]:
     """{distribution: version} of the installed packages that the files import, at whatever depth."""
-    distributions = _distributions()
     names = {
         name.split(".")[0]
         for path in files
@@ -123,12 +172,24 @@ def _versions(files: list[str]) -> dict[str, str]:
         for name in _imported(node)
     }
     used = {name for name in names if name not in sys.stdlib_module_names and name != "plugins"}
-    absent = sorted(used - distributions.keys())
-    if absent:
-        raise UserError(f"{files[-1]}: imports {absent[0]}, which is not installed; install requirements.lock")
-    owners = {distribution for name in used for distribution in distributions[name]}
+    owners = set()
+    for name in sorted(used):
+        if not _owners(name):
+            raise UserError(f"{files[-1]}: imports {name}, which is not installed; install requirements.lock")
+        owners |= set(_owners(name))
     # What follows a plus sign names the build (cpu, cu130), which is not of another version.
     return {distribution: metadata.version(distribution).split("+")[0] for distribution in sorted(owners)}
+
+
+def _owners(name: str) -> list[str]:
+    """The distributions that hold the top-level module `name`: the one of that name, or else all that do, for which
+    every installed one is read."""
+    try:
+        same = metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return _distributions().get(name, [])
+    own = any(file.parts[0] in (name, f"{name}.py") for file in same.files or [])
+    return [same.metadata["Name"]] if own else _distributions().get(name, [])
 
 
 @lru_cache

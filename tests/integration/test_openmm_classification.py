@@ -222,8 +222,8 @@ print(json.dumps([imported_sources(), sources.run_sources(spec)]))
 def test_inherited_configs_are_sources_too():
     spec = make_spec(config="classification-augmented.py")
     configs = [path for path in sources.run_sources(spec) if path.startswith("experiments/")]
-    names = ["classification-augmented.py", "classification-scratch.py"]
-    assert configs == [f"experiments/coatnet/configs/{name}" for name in names]
+    own = [f"experiments/coatnet/configs/classification-{name}.py" for name in ("augmented", "scratch")]
+    assert configs == [*own, "experiments/bases/classification-scratch.py"]
 
 
 @pytest.mark.parametrize("path", sorted(STUDY.glob("configs/*.yaml")), ids=lambda path: path.stem)

@@ -10,6 +10,8 @@ from plugins.datasets.prepare import prepare
 from plugins.openmm_ext import engine
 from plugins.openmm_ext.arrays import ConvattnProbeMetric, by_class
 from plugins.openmm_ext.families.probe_net import ConvattnProbeNet
+from plugins.openmm_ext.layers import generalized_attention  # noqa: F401 - registers the layer
+from plugins.openmm_ext.layers.token_head import ConvattnTokenHead
 from plugins.openmm_ext.tasks import probe
 from plugins.suite import catalog, items
 from plugins.suite.errors import UserError
@@ -110,7 +112,29 @@ def arms() -> list:
 def test_every_arm_is_built_and_gives_logits_on_tokens(spec):
     model, forward = engine.cost_model(spec)
     assert 1_000 < sum(parameter.numel() for parameter in model.parameters()) < 100_000
-    assert forward().shape[2] in (8, 11, 12, 15, 16, 24)
+    assert forward().shape[2] in (8, 9, 11, 12, 15, 16, 24)
+
+
+def test_the_gate_of_the_layer_starts_open():
+    layer = {"type": "ConvattnGeneralizedAttention", "attention_type": "1100", "num_heads": 4, "kv_stride": 1}
+    net = ConvattnProbeNet(layer=layer)
+    net.init_weights()
+    assert net.layer.gamma.item() == 1
+
+
+def test_a_head_without_a_hidden_layer_is_linear():
+    head = ConvattnTokenHead(in_channels=4, channels=4, num_classes=3, hidden=False).eval()
+    a, b = torch.randn(2, 1, 4, 5, 5, generator=torch.Generator().manual_seed(0))
+    zero = head([torch.zeros_like(a)])
+    torch.testing.assert_close(head([a + b]) - zero, head([a]) + head([b]) - 2 * zero)
+
+
+def test_a_stream_has_a_loss_and_images_seen_twice_have_none(ran, tmp_path):
+    spec, data, trained, _ = ran
+    assert spec["train"]["updates"] * spec["train"]["batch"] == spec["data"]["train"]
+    assert trained["losses"]["stream"] > 0
+    longer = {**spec, "train": {**spec["train"], "updates": 9}}
+    assert "stream" not in engine.train(longer, data, tmp_path)["losses"]
 
 
 def test_two_layers_do_not_share_a_place():

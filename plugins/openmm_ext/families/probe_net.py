@@ -59,6 +59,13 @@ class ConvattnProbeNet(BaseModule):
             self.convolution = nn.Conv2d(width, width, 3, padding=1)
         self.layer = MODELS.build({**layer, "in_channels": width}) if layer else nn.Identity()
 
+    def init_weights(self) -> None:
+        """The parts' own, but for the layer's residual gate: open (1), for from 0 it stays closed on some seeds."""
+        super().init_weights()
+        gate = getattr(self.layer, "gamma", None)
+        if gate is not None:
+            nn.init.ones_(gate)
+
     def forward(self, x: Tensor) -> tuple[Tensor]:
         x = self.stem(x)
         if self.convolution is not None:

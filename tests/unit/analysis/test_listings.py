@@ -57,7 +57,7 @@ def test_minutes_are_said_where_a_time_is_known(suite, capsys):
     Path("experiments/acmix/tuning.csv").write_text(head + "probe_paths,sum,101,20\nprobe_paths,sum,102,40\n")
     assert forecasts.tuned_seconds() == {"acmix/probe_paths/sum": 30}
     assert main(["plan", "--arms", "probe_paths/*", "--seeds", "1", "2", "--dry-run"]) == 0
-    assert "5 arms, 2 seeds, 10 runs, about 5 core minutes\n" in capsys.readouterr().out
+    assert "6 arms, 2 seeds, 12 runs, about 6 core minutes\n" in capsys.readouterr().out
     assert main(["plan", "--arms", "probe_paths/*", "probe_chain/*", "--seeds", "1", "--dry-run"]) == 0
     assert "without spatial_attention/probe_chain, of which no time is known" in capsys.readouterr().out
     assert not Path("experiments/plans").exists()

@@ -263,6 +263,28 @@ def test_a_data_set_can_be_drawn_anew_for_every_seed(toy):
     assert jobs.dataset_values("mini", folders[12], ["toy"]) == ["sentences=100", "seed=12"]
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("{name: bright, seed: 7}", "data.seed: 7 must be run, or runs of different seeds share their items"),
+        ("{name: bright}", "data.seed: is missing, it must be run, or runs of different seeds share their items"),
+        ("{name: bright, seed: run, test: 0}", "data.test: 0 must be at least 1"),
+        ("{name: bright, seed: run, marker: left}", "data.marker: 'left' must be one of far, near"),
+        ("{name: direction, seed: run, margin: -2}", "data.margin: -2 must be one of 0, 2, 4"),
+        ("{name: chain, seed: run, keys: 101}", "data.keys: 101 must be between 4 and 100"),
+        ("{name: rules, seed: run, units: 6}", "data.units: 6 must be one of 4, 8, 12"),
+        ("{name: mini_shapes, size: 48, largest: 40.0}", "data.largest: 40.0 must be between 22 and 33.6"),
+        ("{name: mini_shapes, smallest: 41.0}", "data.largest: 40.0 must be between 41 and 44.8"),
+    ],
+)
+def test_data_that_cannot_be_drawn_are_one_line_before_anything_runs(toy, given, message):
+    toy.write("configs/marks-mini.yaml", PROBE.replace("{name: bright, seed: run}", given))
+    toy.write("ablations/probe.yaml", PROBES)
+    with pytest.raises(UserError) as caught:
+        catalog.runs_table(CONFIG)
+    assert f"configs/marks-mini.yaml: {message}" in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_another_word_is_no_seed(toy):
     toy.write("configs/translation-mini.yaml", RECIPE.replace("sentences: 100", "seed: ran"))
     with pytest.raises(UserError, match="data.seed: 'ran' must be of type int"):
