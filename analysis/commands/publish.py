@@ -20,6 +20,7 @@ import pandas as pd
 
 from analysis import options, runs, scores
 from analysis.commands.collect import ITEMS, metrics_lines
+from analysis.evidence.scored import SLOPE
 from plugins.suite import catalog, freshness, items
 from plugins.suite.data import file_sha256
 from plugins.suite.errors import UserError
@@ -92,7 +93,7 @@ def refusal(value: Mapping, place: str, path: Path, data: Path, allow_dirty: boo
 def untrue(value: Mapping, path: Path, data: Path) -> str:
     """Why the metrics of a run are not what its items give; "" where they are."""
     for name, number in value["metrics"].items():
-        if not 0 <= number <= 100:
+        if name != SLOPE and not 0 <= number <= 100:  # a slope has no bounds
             return f"metrics.{name}: {number} is outside 0..100"
     parquet = path.with_name(ITEMS)
     if not parquet.is_file():

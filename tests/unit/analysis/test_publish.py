@@ -83,6 +83,11 @@ def test_what_is_not_true_is_refused(run, capsys, sections, reason):
     assert [value["seed"] for value in runs.read_metrics_lines(OUT / "metrics.jsonl")] == [2]
 
 
+def test_a_slope_may_be_negative(run):
+    edit(run(1), metrics={"logit_length_slope": -0.2})
+    assert main(["publish", "mini"]) == 0
+
+
 def test_uncommitted_sources_may_be_allowed(run):
     edit(run(1), provenance={"dirty": True})
     assert main(["publish", "mini", "--allow-dirty"]) == 0
