@@ -92,3 +92,11 @@ def test_an_arm_that_two_studies_have_is_planned_in_one(suite):
     plan = plans.Plan(name="x", scale="mini", studies=catalog.studies(), arms=[both], seeds=[1], tests=tests)
     with pytest.raises(UserError, match=f"{both} is an arm of acmix too; plan its studies apart with --study"):
         listings.runs_of(plan, listings.arms_at("mini", ["aaconv"], [both]))
+
+
+def test_the_tour_is_one_probe_of_each_study_with_one_seed():
+    """Three arms each: about five minutes on two cores."""
+    runs = catalog.runs_table(forecasts.configuration([Path("experiments/tour.yaml")], {}))
+    probes = {study: {run.ablation for run in runs if run.study == study} for study in catalog.studies()}
+    assert all(len(names) == 1 and min(names).startswith("probe_") for names in probes.values())
+    assert len(runs) == 15 and {run.seed for run in runs} == {1} and {run.scale for run in runs} == {"mini"}
