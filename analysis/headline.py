@@ -25,8 +25,8 @@ HOW = {
     "paper": "needing training, at `paper`",
 }
 MEASURED = {
-    "build_s": ("building the environment", "min", 60),
-    "mini_core_s": ("the default run (`mini`, core arms, one seed)", "min", 60),
+    "build_s": ("building the environment from a warm package cache", "min", 60),
+    "plan_core_s": ("the runs of plan mini-1, one core", "h", 3600),
     "disk_gb": ("disk for the environment", "GB", 1),
     "peak_memory_gb": ("peak memory", "GB", 1),
 }
