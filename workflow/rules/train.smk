@@ -8,9 +8,6 @@ rule train:
         metrics="results/runs/{scale}/{study}/{ablation}/{arm}/seed{seed}/metrics.json",
     log:
         "results/logs/{scale}/train/{study}/{ablation}/{arm}/seed{seed}.log",
-    # In the place of the list of all inputs.
-    message:
-        "Train {output.metrics}"
     conda:
         "../../environment.yml"
     threads: lambda w: spec_of(w)["threads"]
@@ -20,6 +17,9 @@ rule train:
     params:
         spec=lambda w: catalog.digest(spec_of(w)),
         device=config["device"],
+    # In the place of the list of all inputs.
+    message:
+        "Train {output.metrics}"
     shell:
         "python -m plugins.runner {output.metrics:q} --data {input.data:q} --device {params.device:q} --spec {params.spec:q}"
         " &> {log:q}"
