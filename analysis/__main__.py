@@ -16,10 +16,10 @@ from plugins.suite.files import one_line
 
 def parser(wanted: str | None) -> argparse.ArgumentParser:
     """The parser of the command line; only the module of the command that is wanted is imported."""
-    made = argparse.ArgumentParser(
+    top = argparse.ArgumentParser(
         prog="convattn", description="Tables, figures, verdicts and reports of finished runs."
     )
-    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, entry in scan.entries(scan.COMMANDS).items():
         summary = entry.constants["HELP"]
         command = commands.add_parser(name, help=summary, description=summary)
@@ -27,7 +27,7 @@ def parser(wanted: str | None) -> argparse.ArgumentParser:
             module = entry.load()
             module.add_arguments(command)
             command.set_defaults(run=module.run)
-    return made
+    return top
 
 
 def main(argv: list[str] | None = None) -> int:

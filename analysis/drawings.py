@@ -82,7 +82,7 @@ def _lane(
 
     ticks = [(place(at), f"{at:.3g}") for at in MaxNLocator(3).tick_values(start, end) if start <= at <= end]
     bar = (place(low), place(high)) if math.isfinite(low) and math.isfinite(high) and high > low else None
-    told = [f"{value:.4g}" for value in (ours, published) if math.isfinite(value)]
+    numbers = [f"{value:.4g}" for value in (ours, published) if math.isfinite(value)]
     return Lane(
         title,
         ticks,
@@ -90,7 +90,7 @@ def _lane(
         bar,
         place(ours) if math.isfinite(ours) else None,
         place(published) if math.isfinite(published) else None,
-        f"{title}; {' and '.join(told)}" + (f"; 95 % interval {low:.4g} to {high:.4g}" if bar else ""),
+        f"{title}; {' and '.join(numbers)}" + (f"; 95 % interval {low:.4g} to {high:.4g}" if bar else ""),
     )
 
 

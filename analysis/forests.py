@@ -193,8 +193,8 @@ def draw(table: pd.DataFrame, known: Mapping[str, Claims], base: Path, study: st
         return False
     columns = [chosen] if study else _balanced(chosen)
     heights = [[_height(panel, bool(study)) for panel in column] or [0.6] for column in columns]
-    with style.sheet(width=9.2, columns=heights, legend=1) as (made, axes, key):
-        made.suptitle(_finding(shown, study), x=0.01, ha="left", fontsize=11, fontweight="bold")
+    with style.sheet(width=9.2, columns=heights, legend=1) as (sheet, axes, key):
+        sheet.suptitle(_finding(shown, study), x=0.01, ha="left", fontsize=11, fontweight="bold")
         if not chosen:
             _join(axes[0][0])
             style.empty(axes[0][0][0], "Nothing is decided yet.")
@@ -204,10 +204,10 @@ def draw(table: pd.DataFrame, known: Mapping[str, Claims], base: Path, study: st
         handles = _handles(key, chosen)
         if handles:
             style.legend(key, handles, len(handles))
-        style.footer(made, f"{headline.summary(shown)} Not shown: what is undecided or not tested.")
+        style.footer(sheet, f"{headline.summary(shown)} Not shown: what is undecided or not tested.")
         buffer = io.BytesIO()
         metadata = {**style.METADATA["png"], "Source": digest_of(shown)}
-        made.savefig(buffer, format="png", dpi=150, metadata=metadata)
+        sheet.savefig(buffer, format="png", dpi=150, metadata=metadata)
     write_bytes(path, buffer.getvalue())
     return True
 

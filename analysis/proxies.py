@@ -140,11 +140,11 @@ def _largest(
 
 def of_results(study: StudyResults) -> list[Proxy]:
     """The proxies of a study: of its ablations in their order, then of its probes."""
-    made = [of_ablation(each, study.of(each), study.references) for each in study.ablations]
+    measured = [of_ablation(each, study.of(each), study.references) for each in study.ablations]
     known = {ablation.name: ablation for ablation in study.ablations}
     for entry in catalog.study(study.study).proxy:
-        made.append(of_probe(entry, known, study.of(known[entry.probe]), study.references))
-    return [proxy for proxy in made if proxy is not None]
+        measured.append(of_probe(entry, known, study.of(known[entry.probe]), study.references))
+    return [proxy for proxy in measured if proxy is not None]
 
 
 def overall(proxies: Sequence[Proxy]) -> RankCorrelation:

@@ -30,12 +30,12 @@ class Entry:
 
 def entries(package: str) -> dict[str, Entry]:
     """{NAME: entry} of the modules of a package that have a NAME, in alphabetical order."""
-    found = {}
+    modules = {}
     for path in sorted(ROOT.joinpath(*package.split(".")).glob("*.py")):
         constants = _constants(path)
         if "NAME" in constants:
-            found[constants["NAME"]] = Entry(f"{package}.{path.stem}", constants)
-    return dict(sorted(found.items()))
+            modules[constants["NAME"]] = Entry(f"{package}.{path.stem}", constants)
+    return dict(sorted(modules.items()))
 
 
 def one(package: str, name: str, kind: str) -> Entry:

@@ -71,15 +71,15 @@ def figure(count: int, width: float = 5.4, height: float = 4.0, legend: int = 0)
     across = columns(count)
     rows = -(-count // across)
     with plt.rc_context({**matplotlib.rcParamsDefault, "backend": "agg", **RC}):
-        made = plt.figure(figsize=(width * across, height * rows + strip), layout="constrained")
-        grid = made.add_gridspec(rows + 1, across, height_ratios=[*[height] * (rows - 1), height - 0.3, strip])
-        panels = [made.add_subplot(grid[divmod(index, across)]) for index in range(count)]
-        key = made.add_subplot(grid[rows, :])
+        sheet = plt.figure(figsize=(width * across, height * rows + strip), layout="constrained")
+        grid = sheet.add_gridspec(rows + 1, across, height_ratios=[*[height] * (rows - 1), height - 0.3, strip])
+        panels = [sheet.add_subplot(grid[divmod(index, across)]) for index in range(count)]
+        key = sheet.add_subplot(grid[rows, :])
         key.set_axis_off()
         try:
-            yield made, panels, key
+            yield sheet, panels, key
         finally:
-            plt.close(made)
+            plt.close(sheet)
 
 
 @contextmanager
@@ -87,16 +87,16 @@ def page(width: float, heights: Sequence[float], columns: int, legend: int = 0):
     """(figure, rows of panels, key) as `figure`, in rows of unlike height, the first column twice as wide as others."""
     strip = 0.2 * legend + 0.05
     with plt.rc_context({**matplotlib.rcParamsDefault, "backend": "agg", **RC}):
-        made = plt.figure(figsize=(width, sum(heights) + strip), layout="constrained")
+        sheet = plt.figure(figsize=(width, sum(heights) + strip), layout="constrained")
         ratios = {"height_ratios": [*heights, strip], "width_ratios": [2, *[1] * (columns - 1)]}
-        grid = made.add_gridspec(len(heights) + 1, columns, **ratios)
-        panels = [[made.add_subplot(grid[row, at]) for at in range(columns)] for row in range(len(heights))]
-        key = made.add_subplot(grid[len(heights), :])
+        grid = sheet.add_gridspec(len(heights) + 1, columns, **ratios)
+        panels = [[sheet.add_subplot(grid[row, at]) for at in range(columns)] for row in range(len(heights))]
+        key = sheet.add_subplot(grid[len(heights), :])
         key.set_axis_off()
         try:
-            yield made, panels, key
+            yield sheet, panels, key
         finally:
-            plt.close(made)
+            plt.close(sheet)
 
 
 @contextmanager
@@ -107,20 +107,20 @@ def sheet(width: float, columns: Sequence[Sequence[float]], legend: int = 0):
     """
     strip, tallest = 0.2 * legend + 0.05, max(map(sum, columns))
     with plt.rc_context({**matplotlib.rcParamsDefault, "backend": "agg", **RC}):
-        made = plt.figure(figsize=(width, tallest + strip + 0.3), layout="constrained")
-        grid = made.add_gridspec(2, len(columns), height_ratios=[tallest, strip])
+        sheet = plt.figure(figsize=(width, tallest + strip + 0.3), layout="constrained")
+        grid = sheet.add_gridspec(2, len(columns), height_ratios=[tallest, strip])
         panels = []
         for at, heights in enumerate(columns):
             rest = tallest - sum(heights)  # room below a shorter column
             ratios = [*heights, *([rest] if rest > 0.01 else [])]
             inner = grid[0, at].subgridspec(len(ratios), 2, height_ratios=ratios, width_ratios=[2, 1])
-            panels.append([[made.add_subplot(inner[row, side]) for side in (0, 1)] for row in range(len(heights))])
-        key = made.add_subplot(grid[1, :])
+            panels.append([[sheet.add_subplot(inner[row, side]) for side in (0, 1)] for row in range(len(heights))])
+        key = sheet.add_subplot(grid[1, :])
         key.set_axis_off()
         try:
-            yield made, panels, key
+            yield sheet, panels, key
         finally:
-            plt.close(made)
+            plt.close(sheet)
 
 
 def legend(key: Axes, handles: Sequence, columns: int) -> None:
@@ -128,23 +128,23 @@ def legend(key: Axes, handles: Sequence, columns: int) -> None:
     rows = -(-len(handles) // columns)
     by_row = [handles[row * columns + column] for column in range(columns) for row in range(rows)
               if row * columns + column < len(handles)]  # fmt: skip
-    made = key.legend(handles=by_row, loc="upper left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0)
-    made.set_in_layout(False)
+    box = key.legend(handles=by_row, loc="upper left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0)
+    box.set_in_layout(False)
 
 
-def footer(made: Figure, line: str) -> None:
+def footer(sheet: Figure, line: str) -> None:
     """Small lines below the axes: what the numbers are and where they come from."""
-    wrapped = textwrap.fill(line, int(made.get_size_inches()[0] * 19))
-    made.supxlabel(wrapped, fontsize=6.5, color="#666666", x=0.01, ha="left")
+    wrapped = textwrap.fill(line, int(sheet.get_size_inches()[0] * 19))
+    sheet.supxlabel(wrapped, fontsize=6.5, color="#666666", x=0.01, ha="left")
 
 
-def save(made: Figure, base: Path) -> None:
+def save(sheet: Figure, base: Path) -> None:
     """Writes base.svg, base.pdf and base.png; the same figure gives the same bytes."""
     for suffix in FORMATS:
         buffer = io.BytesIO()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            made.savefig(buffer, format=suffix, metadata=METADATA[suffix])
+            sheet.savefig(buffer, format=suffix, metadata=METADATA[suffix])
         write_bytes(base.with_name(f"{base.name}.{suffix}"), buffer.getvalue())
 
 
@@ -162,10 +162,10 @@ def place_labels(
     `busy` holds line segments ((x0, y0), (x1, y1)) in data units to keep free. Labels that had to move away from their
     point get a thin leader. Greedy, the most crowded point first; call it after all limits are set.
     """
-    made = axes.figure
-    made.draw_without_rendering()
-    renderer = made.canvas.get_renderer()
-    unit = made.dpi / 72
+    sheet = axes.figure
+    sheet.draw_without_rendering()
+    renderer = sheet.canvas.get_renderer()
+    unit = sheet.dpi / 72
     pixels = axes.transData.transform(np.array([(x, y) for x, y, _ in points], dtype=float).reshape(-1, 2))
     # Boxes are rows (x0, y0, x1, y1) in pixels.
     taken = np.vstack([_around(pixels, 4 * unit), *(_along(axes, segment, 2 * unit) for segment in busy)])

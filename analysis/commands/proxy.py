@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes both files and prints one line a scale."""
-    made = [proxy for folder in args.results for proxy in of_folder(folder)]
-    table = proxies.table(made)
+    proxies_of_all = [proxy for folder in args.results for proxy in of_folder(folder)]
+    table = proxies.table(proxies_of_all)
     runs.write_csv(args.out / "proxy.csv", table)
     write_text(args.out / "proxy.md", proxies.markdown(table))
     print("\n".join(proxies.in_words(table)))

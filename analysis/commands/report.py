@@ -114,12 +114,12 @@ def notes(frame: pd.DataFrame, studies: Iterable[StudyResults]) -> str:
 def figures_of(folder: Path, study: str) -> list[Figure]:
     """The pictures of a study, its figures in alphabetical order, then those made of what runs left."""
     captions = {name: entry.constants["CAPTION"] for name, entry in scan.entries(scan.FIGURES).items()}
-    found = []
+    shown = []
     for path in sorted([*folder.glob(f"figures/{study}/*.png"), *folder.glob(f"pictures/{study}/*.png")]):
         name = path.stem if path.stem in captions else path.stem.rpartition("_")[0]
         if name in captions:
-            found.append(Figure(path.stem.replace("_", " "), path, captions[name]))
-    return found
+            shown.append(Figure(path.stem.replace("_", " "), path, captions[name]))
+    return shown
 
 
 def part(path: Path) -> str:

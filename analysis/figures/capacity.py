@@ -43,8 +43,8 @@ def draw(study: StudyResults, base: Path) -> None:
     """Left the test score, right the training loss."""
     lines = lines_of(study)
     arms = [arm for points in lines.values() for _, arm in points]
-    with style.figure(2, width=4.6, height=3.8, legend=-(-(len(lines) + 2) // 5)) as (made, axes, key):
-        style.footer(made, source(study, arms))
+    with style.figure(2, width=4.6, height=3.8, legend=-(-(len(lines) + 2) // 5)) as (sheet, axes, key):
+        style.footer(sheet, source(study, arms))
         marks = Marks()
         for panel, metric in zip(axes, ("", "losses.train"), strict=True):
             _draw_shares(panel, study, lines, metric, marks)
@@ -60,7 +60,7 @@ def draw(study: StudyResults, base: Path) -> None:
             own = look(index)
             handles += key.plot([], [], marker=own["marker"], color=own["colour"], label=name)
         style.legend(key, handles + marks.handles(key), 5)
-        style.save(made, base)
+        style.save(sheet, base)
 
 
 def _draw_shares(axes: Axes, study: StudyResults, lines: Lines, metric: str, marks: Marks) -> None:

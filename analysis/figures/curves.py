@@ -38,8 +38,8 @@ def APPLIES(study: StudyResults) -> bool:
 
 def panels(study: StudyResults) -> list[tuple[Ablation, Curves]]:
     """The ablations with the curves of their own core arms."""
-    made = [(ablation, curves_of(study, ablation)) for ablation in study.ablations]
-    return [(ablation, curves) for ablation, curves in made if len(curves) >= FEWEST]
+    pairs = [(ablation, curves_of(study, ablation)) for ablation in study.ablations]
+    return [(ablation, curves) for ablation, curves in pairs if len(curves) >= FEWEST]
 
 
 def curves_of(study: StudyResults, ablation: Ablation) -> Curves:
@@ -61,11 +61,11 @@ def course(details: Sequence[Mapping]) -> np.ndarray:
 def draw(study: StudyResults, base: Path) -> None:
     """A panel an ablation."""
     shown = panels(study)
-    with style.figure(len(shown), width=5.0, height=3.8) as (made, axes, _):
-        style.footer(made, source(study, [arm for _, curves in shown for arm, _ in curves.values()]))
+    with style.figure(len(shown), width=5.0, height=3.8) as (sheet, axes, _):
+        style.footer(sheet, source(study, [arm for _, curves in shown for arm, _ in curves.values()]))
         for panel, (ablation, curves) in zip(axes, shown, strict=True):
             draw_panel(panel, study, ablation, curves)
-        style.save(made, base)
+        style.save(sheet, base)
 
 
 def draw_panel(axes: Axes, study: StudyResults, ablation: Ablation, curves: Curves) -> None:

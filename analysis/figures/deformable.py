@@ -37,12 +37,12 @@ def panels(study: StudyResults) -> dict[str, list[ArmSummary]]:
 def draw(study: StudyResults, base: Path) -> None:
     """The arms of each ablation."""
     shown = panels(study)
-    with style.figure(len(shown), width=4.8, height=3.8, legend=1) as (made, axes, key):
-        style.footer(made, source(study, [arm for arms in shown.values() for arm in arms]))
+    with style.figure(len(shown), width=4.8, height=3.8, legend=1) as (sheet, axes, key):
+        style.footer(sheet, source(study, [arm for arms in shown.values() for arm in arms]))
         marks, extra = Marks(), {}
         for panel, (name, arms) in zip(axes, shown.items(), strict=True):
             extra |= tradeoff.draw_panel(panel, name, arms, study, marks)
         handles = marks.handles(key)
         handles += [key.plot([], [], label=label, **look)[0] for label, look in extra.items()]
         style.legend(key, handles, len(handles))
-        style.save(made, base)
+        style.save(sheet, base)

@@ -74,7 +74,7 @@ def groups(study: StudyResults) -> dict[str, list[Row]]:
 
 def _published(study: StudyResults, ablation: Ablation, arm: ArmSummary) -> dict[str, list[Published]]:
     tables = {kind: reference.published(study.references, ablation, arm.arm, arm.metric, kind) for kind in KINDS}
-    return {kind: [p for p in found if not math.isnan(p.difference)] for kind, found in tables.items()}
+    return {kind: [p for p in numbers if not math.isnan(p.difference)] for kind, numbers in tables.items()}
 
 
 def draw(study: StudyResults, base: Path) -> None:
@@ -83,11 +83,11 @@ def draw(study: StudyResults, base: Path) -> None:
     heights = [1.0 + LINE * _lines(rows) for rows in by_metric.values()]
     beside = any(any(row.published.values()) for rows in by_metric.values() for row in rows)
     with style.page(width=9.2 if beside else 6.6, heights=heights, columns=2 if beside else 1, legend=1) as (
-        made,
+        sheet,
         panels,
         key,
     ):
-        style.footer(made, source(study, [row.arm for rows in by_metric.values() for row in rows]))
+        style.footer(sheet, source(study, [row.arm for rows in by_metric.values() for row in rows]))
         marks, kinds = Marks(), {}
         for pair, (metric, rows) in zip(panels, by_metric.items(), strict=True):
             kinds |= _draw_metric(pair, metric, rows, marks)
@@ -96,7 +96,7 @@ def draw(study: StudyResults, base: Path) -> None:
             marker, colour, label = KINDS[kind]
             handles += key.plot([], [], marker=marker, linestyle="", color=colour, mfc="none", label=label)
         style.legend(key, handles, len(handles))
-        style.save(made, base)
+        style.save(sheet, base)
 
 
 def _lines(rows: Sequence[Row]) -> float:
@@ -133,8 +133,8 @@ def _draw_metric(pair: Sequence[Axes], metric: str, rows: Sequence[Row], marks: 
         marks.point(ours, row.arm.difference, -y, min(row.arm.n, row.baseline.n), colour, size=5)
         for kind, published in row.published.items() if theirs is not None else ():
             marker, colour, _ = KINDS[kind]
-            for found in published:
-                theirs.plot(found.difference, -y, marker, ms=5, color=colour, mfc="none", linestyle="", clip_on=False)
+            for number in published:
+                theirs.plot(number.difference, -y, marker, ms=5, color=colour, mfc="none", linestyle="", clip_on=False)
     for axes in pair:
         axes.axvline(0, color=style.FRONTIER, linewidth=0.8, zorder=1)
         axes.set_ylim(-y - ROOM, 0)

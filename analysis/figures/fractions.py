@@ -52,8 +52,10 @@ def place_of(options: Mapping) -> tuple[float, str] | None:
 
 def our_curves(study: StudyResults) -> dict[str, Curves]:
     """{title: {position: {share: arm}}} of the ablations with one position encoding at enough shares."""
-    made = {ablation.title: curves_of(study, study.of(ablation)) for ablation in study.ablations}
-    return {title: curves for title, curves in made.items() if any(len(points) >= FEWEST for points in curves.values())}
+    by_title = {ablation.title: curves_of(study, study.of(ablation)) for ablation in study.ablations}
+    return {
+        title: curves for title, curves in by_title.items() if any(len(points) >= FEWEST for points in curves.values())
+    }
 
 
 def curves_of(study: StudyResults, arms: Sequence[ArmSummary]) -> Curves:
@@ -86,8 +88,8 @@ def draw(study: StudyResults, base: Path) -> None:
     """A panel an ablation of ours, and the paper's."""
     ours, theirs = our_curves(study), published_curves(study)
     arms = [arm for curves in ours.values() for points in curves.values() for arm in points.values()]
-    with style.figure(len(ours) + bool(theirs), width=4.8, legend=2) as (made, axes, key):
-        style.footer(made, source(study, arms))
+    with style.figure(len(ours) + bool(theirs), width=4.8, legend=2) as (sheet, axes, key):
+        style.footer(sheet, source(study, arms))
         marks = Marks()
         for panel, (title, curves) in zip(axes, ours.items(), strict=False):
             for position, points in curves.items():
@@ -105,7 +107,7 @@ def draw(study: StudyResults, base: Path) -> None:
             colour, marker = _look(position)
             handles += key.plot([], [], marker=marker, color=colour, label=POSITIONS[position])
         style.legend(key, handles + marks.handles(key), 4)
-        style.save(made, base)
+        style.save(sheet, base)
 
 
 def _look(position: str) -> tuple[str, str]:

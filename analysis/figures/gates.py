@@ -40,8 +40,8 @@ def draw(study: StudyResults, base: Path) -> None:
     """Both stacks of ours, and the published curve on the same axes' range."""
     arms, theirs = chosen(study), published(study.references)
     entries = 2 * len(arms) + 2
-    with style.figure(1 + bool(theirs), width=4.4, legend=-(-entries // 3)) as (made, axes, key):
-        style.footer(made, source(study, [arm for arm, _ in arms]))
+    with style.figure(1 + bool(theirs), width=4.4, legend=-(-entries // 3)) as (sheet, axes, key):
+        style.footer(sheet, source(study, [arm for arm, _ in arms]))
         dots = False
         for index, (arm, runs) in enumerate(arms):
             dots |= _draw_arm(axes[0], arm, runs, style.PALETTE[(0, 2, 3, 5)[index]])
@@ -59,7 +59,7 @@ def draw(study: StudyResults, base: Path) -> None:
         handles = [handle for panel in axes for handle in panel.get_legend_handles_labels()[0]]
         handles += [key.plot([], [], label=DOTS, **PROXIES[DOTS])[0]] * dots
         style.legend(key, handles, 3)
-        style.save(made, base)
+        style.save(sheet, base)
 
 
 def depths(layers: int) -> np.ndarray:

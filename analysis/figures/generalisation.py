@@ -54,8 +54,8 @@ def draw(study: StudyResults, base: Path) -> None:
     drawn = chosen(study)
     matched = [(i, arm, v) for i, (arm, _) in enumerate(drawn) if (v := study.values(arm, arm.metric + MATCHED))]
     both = len(matched) > 1 and any(len(values) > 1 for *_, values in matched)
-    with style.figure(1 + both, width=4.8, height=3.8, legend=2) as (made, axes, key):
-        style.footer(made, source(study, [arm for arm, _ in drawn]))
+    with style.figure(1 + both, width=4.8, height=3.8, legend=2) as (sheet, axes, key):
+        style.footer(sheet, source(study, [arm for arm, _ in drawn]))
         marks, handles = Marks(), []
         for index, (arm, points) in enumerate(drawn):
             own = look(index)
@@ -65,7 +65,7 @@ def draw(study: StudyResults, base: Path) -> None:
         if both:
             _draw_matched(axes[1], matched, len(drawn), marks)
         style.legend(key, handles + marks.handles(key), 5)
-        style.save(made, base)
+        style.save(sheet, base)
 
 
 def _draw_course(axes: Axes, points: np.ndarray, colour: str) -> None:

@@ -56,7 +56,7 @@ def save(
     aspect = shape[0] / shape[1]
     size = (side * wide + 0.4, (side * aspect + 0.2) * len(rows) + 0.6)
     with plt.rc_context({"font.family": "DejaVu Sans", "font.size": 8}):
-        made, axes = plt.subplots(len(rows), wide, squeeze=False, layout="constrained", figsize=size)
+        sheet, axes = plt.subplots(len(rows), wide, squeeze=False, layout="constrained", figsize=size)
         for panel in axes.flat:
             panel.set_axis_off()
             panel.set_box_aspect(aspect)
@@ -66,19 +66,19 @@ def save(
             for panel, cell in zip(strip, cells, strict=False):
                 panel.imshow(bitmaps.imread(cell.picture))
                 panel.set_title(cell.title, fontsize=8)
-        _key(made, classes)
+        _key(sheet, classes)
         if weights:
             colours = LinearSegmentedColormap.from_list("weights", WEIGHTS)
-            bar = made.colorbar(ScalarMappable(cmap=colours), ax=axes, location="bottom", fraction=0.02, aspect=40)
+            bar = sheet.colorbar(ScalarMappable(cmap=colours), ax=axes, location="bottom", fraction=0.02, aspect=40)
             bar.set_ticks([0, 1], labels=["no weight", "the map's largest weight"])
-        style.footer(made, line)
+        style.footer(sheet, line)
         buffer = io.BytesIO()
-        made.savefig(buffer, format="png", dpi=150, metadata=style.METADATA["png"])
-        plt.close(made)
+        sheet.savefig(buffer, format="png", dpi=150, metadata=style.METADATA["png"])
+        plt.close(sheet)
     write_bytes(path, buffer.getvalue())
 
 
-def _key(made: plt.Figure, classes: Path | None) -> None:
+def _key(sheet: plt.Figure, classes: Path | None) -> None:
     """A legend of the classes, where the run says their colours."""
     facts = read_json(classes) if classes and classes.is_file() else {}
     colours = facts.get("colours")
@@ -87,4 +87,4 @@ def _key(made: plt.Figure, classes: Path | None) -> None:
             Patch(color=[c / 255 for c in colour], label=name)
             for name, colour in zip(facts["classes"], colours, strict=True)
         ]
-        made.legend(handles=patches, loc="outside lower center", ncols=min(8, len(patches)), fontsize=7, frameon=False)
+        sheet.legend(handles=patches, loc="outside lower center", ncols=min(8, len(patches)), fontsize=7, frameon=False)

@@ -49,13 +49,13 @@ def pooled(runs: Sequence[Mapping]) -> tuple[list[int], np.ndarray]:
 def draw(study: StudyResults, base: Path) -> None:
     """Ours, and the published curves beside them."""
     arms, curves = chosen(study), published(study.references)
-    with style.figure(1 + bool(curves), width=4.8, legend=-(-(len(arms) + len(curves)) // 3)) as (made, axes, key):
-        style.footer(made, source(study, [arm for arm, _ in arms]))
+    with style.figure(1 + bool(curves), width=4.8, legend=-(-(len(arms) + len(curves)) // 3)) as (sheet, axes, key):
+        style.footer(sheet, source(study, [arm for arm, _ in arms]))
         _draw_ours(axes[0], arms)
         if curves:
             _draw_published(axes[1], curves, [arm.label for arm, _ in arms])
         style.legend(key, [handle for panel in axes for handle in panel.get_legend_handles_labels()[0]], 3)
-        style.save(made, base)
+        style.save(sheet, base)
 
 
 def _draw_ours(axes: Axes, arms: Drawn) -> None:

@@ -40,8 +40,8 @@ def chosen(study: StudyResults) -> list[tuple[ArmSummary, np.ndarray]]:
 def draw(study: StudyResults, base: Path) -> None:
     """One panel an arm, all of one range."""
     arms = chosen(study)
-    with style.figure(len(arms), width=3.8, height=3.4, legend=1) as (made, axes, key):
-        style.footer(made, source(study, [arm for arm, _ in arms]))
+    with style.figure(len(arms), width=3.8, height=3.4, legend=1) as (sheet, axes, key):
+        style.footer(sheet, source(study, [arm for arm, _ in arms]))
         lowest, highest = (bound([bound(scales) for _, scales in arms]) for bound in (np.min, np.max))
         for panel, (arm, scales) in zip(axes, arms, strict=True):
             _draw_arm(panel, arm, scales)
@@ -53,7 +53,7 @@ def draw(study: StudyResults, base: Path) -> None:
         if any(len(scales) > 1 for _, scales in arms):
             handles += key.plot([], [], label=DOTS, **PROXIES[DOTS])
         style.legend(key, handles, len(handles))
-        style.save(made, base)
+        style.save(sheet, base)
 
 
 def _draw_arm(axes: Axes, arm: ArmSummary, scales: np.ndarray) -> None:

@@ -33,7 +33,7 @@ def draw(study: StudyResults, base: Path) -> None:
     rows = [(f"{proxy.name} ({len(proxy.arms)} arms, {proxy.table})", proxy.correlation) for proxy in shown]
     whole = proxies.overall(shown)
     rows.append((f"all {len(shown)} ablations" if len(shown) > 1 else "all", whole))
-    with style.figure(1, width=8.4, height=1.2 + LINE * len(rows)) as (made, (axes,), _):
+    with style.figure(1, width=8.4, height=1.2 + LINE * len(rows)) as (sheet, (axes,), _):
         for at, (_, tau) in enumerate(rows):
             _row(axes, at, tau, last=at == len(rows) - 1)
         axes.axvline(0, color=style.FRONTIER, linewidth=0.8)
@@ -43,8 +43,8 @@ def draw(study: StudyResults, base: Path) -> None:
         axes.set_xlabel("Kendall's tau with the published order")
         axes.set_title(_finding(whole))
         names = {(proxy.ablation, arm) for proxy in shown for arm in proxy.arms}
-        style.footer(made, source(study, [arm for arm in study.arms if (arm.ablation, arm.arm) in names]))
-        style.save(made, base)
+        style.footer(sheet, source(study, [arm for arm in study.arms if (arm.ablation, arm.arm) in names]))
+        style.save(sheet, base)
 
 
 def _row(axes: Axes, at: int, tau: RankCorrelation, last: bool) -> None:

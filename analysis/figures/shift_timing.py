@@ -48,8 +48,8 @@ def draw(study: StudyResults, base: Path) -> None:
     records = [record for record in timing.load() if record["name"].partition(", ")[0] in PARTS]
     parts = parts_of(records)
     forms = [form for form in FORMS if any(form in times for cases in parts.values() for times in cases.values())]
-    with style.figure(len(parts), width=4.8, legend=-(-len(forms) // 3)) as (made, axes, key):
-        style.footer(made, records[-1]["machine"])
+    with style.figure(len(parts), width=4.8, legend=-(-len(forms) // 3)) as (sheet, axes, key):
+        style.footer(sheet, records[-1]["machine"])
         for panel, (part, cases) in zip(axes, parts.items(), strict=True):
             _draw_part(panel, cases, [form for form in forms if any(form in times for times in cases.values())])
             panel.set_title(PARTS[part])
@@ -59,7 +59,7 @@ def draw(study: StudyResults, base: Path) -> None:
             if form in forms
         ]
         style.legend(key, handles, 3)
-        style.save(made, base)
+        style.save(sheet, base)
 
 
 def _draw_part(axes: Axes, cases: Mapping[str, Mapping[str, Mapping]], forms: list[str]) -> None:

@@ -88,15 +88,15 @@ def frontier(arms: Sequence[ArmSummary]) -> list[ArmSummary]:
 def draw(study: StudyResults, base: Path) -> None:
     """One panel a recipe."""
     shown = panels(study)
-    with style.figure(len(shown), width=5.4 if len(shown) > 1 else 6.4, height=4.2, legend=1) as (made, axes, key):
-        style.footer(made, source(study, [arm for arms in shown.values() for arm in arms]))
+    with style.figure(len(shown), width=5.4 if len(shown) > 1 else 6.4, height=4.2, legend=1) as (sheet, axes, key):
+        style.footer(sheet, source(study, [arm for arms in shown.values() for arm in arms]))
         marks, extra = Marks(), {}
         for panel, (name, arms) in zip(axes, shown.items(), strict=True):
             extra |= draw_panel(panel, name, arms, study, marks)
         handles = marks.handles(key)
         handles += [key.plot([], [], label=label, **look)[0] for label, look in extra.items()]
         style.legend(key, handles, len(handles))
-        style.save(made, base)
+        style.save(sheet, base)
 
 
 def draw_panel(axes: Axes, name: str, arms: list[ArmSummary], study: StudyResults, marks: Marks) -> dict[str, dict]:

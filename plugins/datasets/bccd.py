@@ -70,7 +70,7 @@ def boxes(xml: bytes, name: str, size: tuple[int, int], skipped: dict[str, int])
     said = tuple(_number(root, f"size/{side}", name) for side in ("width", "height"))
     if said != size:
         raise UserError(f"{name}: size is {said} but that of the image is {size}; fetch the original again")
-    found = []
+    boxes = []
     for thing in root.findall("object"):
         kind = (thing.findtext("name") or "").strip()
         if kind not in CLASSES:
@@ -84,8 +84,8 @@ def boxes(xml: bytes, name: str, size: tuple[int, int], skipped: dict[str, int])
         if right <= left or bottom <= top:
             skipped["outside"] += 1
             continue
-        found.append((CLASSES.index(kind), [left, top, right - left, bottom - top]))
-    return found
+        boxes.append((CLASSES.index(kind), [left, top, right - left, bottom - top]))
+    return boxes
 
 
 def _parse(xml: bytes, name: str) -> ElementTree.Element:
@@ -158,9 +158,9 @@ def _check_sha256(original: Path, names: dict[str, list[str]]) -> None:
     paths = [original / "ImageSets" / "Main" / f"{split}.txt" for split in SPLITS]
     paths += [original / "JPEGImages" / f"{stem}.jpg" for stem in stems]
     paths += [original / "Annotations" / f"{stem}.xml" for stem in stems]
-    found = combined_sha256(paths)
-    if found != SHA256:
-        raise UserError(f"{original}: SHA-256 over its files is {found}, not the pinned {SHA256}; fetch it again")
+    digest = combined_sha256(paths)
+    if digest != SHA256:
+        raise UserError(f"{original}: SHA-256 over its files is {digest}, not the pinned {SHA256}; fetch it again")
 
 
 def _fetch(original: Path) -> None:

@@ -40,9 +40,9 @@ def build(folder: Path, params: dict, source: Source) -> dict:
                 raise UserError(f"{image}: is {size[0]}x{size[1]}, must be {SIZE[0]}x{SIZE[1]}; put {ORIGIN} there")
             files += [image, label]
         ignored += write_pairs(folder, split, pairs, table, ORIGIN, link=False)
-    found = combined_sha256(files)
-    if found != SHA256:
-        raise UserError(f"{original}: SHA-256 over its files is {found}, not the pinned {SHA256}; put {ORIGIN} there")
+    digest = combined_sha256(files)
+    if digest != SHA256:
+        raise UserError(f"{original}: SHA-256 over its files is {digest}, not the pinned {SHA256}; put {ORIGIN} there")
     return {
         "task": "segmentation",
         "mask_classes": list(CLASSES),

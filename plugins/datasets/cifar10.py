@@ -43,9 +43,11 @@ def build(folder: Path, params: dict, source: Source) -> dict:
         out.mkdir(parents=True, exist_ok=True)
         (out / name).write_bytes(content)
         counts[split] += 1
-    found = hashlib.sha256("".join(f"{hashes[key]}  {key}\n" for key in sorted(hashes)).encode()).hexdigest()
-    if found != SHA256:
-        raise UserError(f"{path}: SHA-256 over its images is {found}, not the pinned {SHA256}; pack the original again")
+    digest = hashlib.sha256("".join(f"{hashes[key]}  {key}\n" for key in sorted(hashes)).encode()).hexdigest()
+    if digest != SHA256:
+        raise UserError(
+            f"{path}: SHA-256 over its images is {digest}, not the pinned {SHA256}; pack the original again"
+        )
     return {
         "task": "classification",
         "classes": list(CLASSES),

@@ -68,16 +68,16 @@ def _members(path: Path) -> dict[str, bytes]:
     wanted = {"train.bin", "test.bin", "fine_label_names.txt"}
     try:
         with tarfile.open(path) as archive:
-            found = {
+            classes = {
                 member.name.removeprefix("cifar-100-binary/"): archive.extractfile(member).read()
                 for member in archive
                 if member.isfile() and member.name.removeprefix("cifar-100-binary/") in wanted
             }
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise UserError(f"{path}: not a whole tar.gz archive ({error}); fetch the original again") from error
-    if lacking := sorted(wanted - found.keys()):
+    if lacking := sorted(wanted - classes.keys()):
         raise UserError(f"{path}: {lacking[0]} is not in it; fetch the original again")
-    return found
+    return classes
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:

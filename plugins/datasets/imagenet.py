@@ -79,15 +79,15 @@ def link_splits(root: Path, folder: Path, origin: str) -> dict:
 
     UserError for a class that only one split has, one without an image, or an image that is not whole.
     """
-    found = {split: class_folders(root / split) for split in ("train", "val")}
-    names = {split: {path.name for path in paths} for split, paths in found.items()}
+    folders = {split: class_folders(root / split) for split in ("train", "val")}
+    names = {split: {path.name for path in paths} for split, paths in folders.items()}
     if not names["train"]:
         raise UserError(f"{root / 'train'}: holds no class folder such as n01440764; put {origin} there")
     if lonely := sorted(names["train"] ^ names["val"]):
         raise UserError(f"{root}: train/{lonely[0]} and val/{lonely[0]} must both be there; put {origin} there")
-    counts = dict.fromkeys(found, 0)
+    counts = dict.fromkeys(folders, 0)
     with ThreadPoolExecutor(THREADS) as pool:
-        for split, paths in found.items():
+        for split, paths in folders.items():
             for path in paths:
                 counts[split] += _link_class(path, folder / "classes" / split / path.name, origin, pool)
     return {"task": "classification", "classes": sorted(names["train"]), "counts": counts, "skipped": {}}

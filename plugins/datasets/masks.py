@@ -78,9 +78,9 @@ def paired(images: Path, image_end: str, labels: Path, label_end: str, expected:
 
     `labels` has the same folders, with `label_end`. UserError where a partner is missing or there are not `expected`.
     """
-    found = sorted(images.rglob(f"*{image_end}"))
+    pictures = sorted(images.rglob(f"*{image_end}"))
     pairs = []
-    for image in found:
+    for image in pictures:
         stem = image.name.removesuffix(image_end)
         pairs.append((stem, image, labels / image.relative_to(images).parent / f"{stem}{label_end}"))
     lacking = [label for _, _, label in pairs if not label.is_file()]

@@ -202,12 +202,12 @@ class _Writer:
 
 def sentences(number: int, seed: int, longest: int = DEFAULTS["longest"]) -> list[str]:
     """`number` different Velu sentences of SHORTEST to `longest` words."""
-    writer, found = _Writer(seed), {}
-    while len(found) < number:
+    writer, pairs = _Writer(seed), {}
+    while len(pairs) < number:
         words = writer.sentence()
         if SHORTEST <= len(words) <= longest:
-            found[" ".join(VELU[word] for word in words)] = None
-    return list(found)
+            pairs[" ".join(VELU[word] for word in words)] = None
+    return list(pairs)
 
 
 def build(folder: Path, params: dict, source: Source) -> dict:

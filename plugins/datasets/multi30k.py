@@ -72,9 +72,9 @@ def _original(folder: Path, name: str, fetch: bool) -> Path:
 
 
 def _check_sha256(path: Path) -> None:
-    found = file_sha256(path)
-    if found != SHA256[path.name]:
-        raise UserError(f"{path}: SHA-256 is {found}, not the pinned {SHA256[path.name]}; fetch the original again")
+    digest = file_sha256(path)
+    if digest != SHA256[path.name]:
+        raise UserError(f"{path}: SHA-256 is {digest}, not the pinned {SHA256[path.name]}; fetch the original again")
 
 
 def _subwords(folder: Path, lines: Iterable[str], vocabulary: int):

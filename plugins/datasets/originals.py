@@ -31,9 +31,9 @@ def missing(path: Path, origin: str, fetchable: bool = False) -> UserError:
 def check_md5(path: Path, published: str) -> None:
     """UserError for an original whose MD5 is not the published one."""
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "md5").hexdigest()
-    if found != published:
-        raise UserError(f"{path}: MD5 is {found}, not the published {published}; get the original again")
+        actual = hashlib.file_digest(file, "md5").hexdigest()
+    if actual != published:
+        raise UserError(f"{path}: MD5 is {actual}, not the published {published}; get the original again")
 
 
 def download(url: str, path: Path, sha256: str | None = None) -> None:

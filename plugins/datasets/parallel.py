@@ -60,10 +60,10 @@ def segments(path: Path) -> Iterator[str]:
     for number, line in enumerate(lines(path), 1):
         if "<seg id" not in line:
             continue
-        found = re.search(r'<seg id="[^"]*">(.*)</seg>', line)
-        if not found or line.count("<seg id") > 1:
+        match = re.search(r'<seg id="[^"]*">(.*)</seg>', line)
+        if not match or line.count("<seg id") > 1:
             raise UserError(f"{path}: line {number} is not one whole <seg>; fetch the original again")
-        yield found[1].strip().replace("’", "'")
+        yield match[1].strip().replace("’", "'")
 
 
 def aligned(left: Path, right: Path, read: Callable[[Path], Iterable[str]] = lines) -> Iterator[Pair]:
@@ -147,9 +147,9 @@ def _each(function: Callable, items: list) -> list:
 
 def original(path: Path, origin: str) -> Path:
     """The path, or the same with .gz; UserError, with where to get it, where neither is there."""
-    for found in (path, path.with_name(f"{path.name}.gz")):
-        if found.is_file():
-            return found
+    for candidate in (path, path.with_name(f"{path.name}.gz")):
+        if candidate.is_file():
+            return candidate
     raise UserError(f"{path}: missing; it comes from {origin}, put it there")
 
 

@@ -38,8 +38,8 @@ def python_version() -> str | None:
     """Wrong Python."""
     if (3, 11) <= sys.version_info[:2] <= (3, 12):
         return None
-    found = ".".join(map(str, sys.version_info[:3]))
-    return f"Python is {found}, must be 3.11 or 3.12: install one and run `make PYTHON=/path/to/python3.11`"
+    installed = ".".join(map(str, sys.version_info[:3]))
+    return f"Python is {installed}, must be 3.11 or 3.12: install one and run `make PYTHON=/path/to/python3.11`"
 
 
 def compiler() -> str | None:
@@ -81,11 +81,11 @@ def versions() -> str | None:
     lock = pinned()
     for name in CHECKED:
         try:
-            found = metadata.version(name)
+            installed = metadata.version(name)
         except metadata.PackageNotFoundError:
             return f"{name} {lock[name]} is not installed in {sys.prefix}: run `make clean && make`"
-        if found.split("+")[0] != lock[name]:
-            return f"{name} is {found}, requirements.lock says {lock[name]}: run `make clean && make`"
+        if installed.split("+")[0] != lock[name]:
+            return f"{name} is {installed}, requirements.lock says {lock[name]}: run `make clean && make`"
     return None
 
 

@@ -16,8 +16,8 @@ STRIDES = {"expand": "stride in first 1x1 conv; eval 224x224", "depthwise": "str
 def printed(table: str, size: int, variant: str) -> dict[str, float]:
     with REFERENCE.open() as rows:
         wanted = {"table": table, "model": f"CoAtNet-{size}", "variant": variant}
-        found = [row for row in csv.DictReader(rows) if wanted.items() <= row.items()]
-    return {row["metric"]: float(row["value"]) for row in found}
+        fitting = [row for row in csv.DictReader(rows) if wanted.items() <= row.items()]
+    return {row["metric"]: float(row["value"]) for row in fitting}
 
 
 def counted(model: CoAtNet, side: int) -> tuple[float, float]:

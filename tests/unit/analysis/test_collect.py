@@ -149,8 +149,8 @@ def test_a_wrong_expected_file_is_one_line(suite, content, reason):
 def test_runs_without_a_list_and_published_lines_give_the_same_rows(suite):
     expected = run_csv()
     columns = [name for name in expected.columns if name != "path"]
-    found = run_csv("--runs", "results/runs/mini", "--metrics-out", "m.jsonl")
-    pd.testing.assert_frame_equal(found[columns], expected[columns])
+    rows = run_csv("--runs", "results/runs/mini", "--metrics-out", "m.jsonl")
+    pd.testing.assert_frame_equal(rows[columns], expected[columns])
     pd.testing.assert_frame_equal(run_csv("--metrics", "m.jsonl")[columns], expected[columns])
 
 

@@ -125,14 +125,14 @@ def test_single_seeds_are_hollow_and_said_so(tmp_path, monkeypatch, fresh):
     shown = study()
     assert {arm.n for arm in shown.arms} == {1}
     labels, faces = [], []
-    monkeypatch.setattr(style, "save", lambda made, base: collect_marks(made, labels, faces))
+    monkeypatch.setattr(style, "save", lambda sheet, base: collect_marks(sheet, labels, faces))
     tradeoff.draw(shown, Path("x"))
     assert "one seed" in labels and "95 % interval" not in labels and "mean over seeds" not in labels
     assert set(faces) == {"white"}
 
 
-def collect_marks(made, labels: list, faces: list) -> None:
-    *panels, key = made.axes
+def collect_marks(sheet, labels: list, faces: list) -> None:
+    *panels, key = sheet.axes
     labels += [text.get_text() for text in key.get_legend().get_texts()]
     faces += [line.get_markerfacecolor() for panel in panels for line in panel.lines if line.get_marker() in "o*"]
 
@@ -154,11 +154,11 @@ def test_published_differences_stand_beside_ours(collected):
 
 def test_labels_keep_off_each_other_and_inside(tmp_path):
     points = [(x, 20 + 0.1 * (x % 3), f"pattern {x}") for x in range(7)]
-    with style.figure(1) as (made, (axes,), _):
+    with style.figure(1) as (sheet, (axes,), _):
         axes.scatter([x for x, _, _ in points], [y for _, y, _ in points])
         axes.margins(0.15)
         style.place_labels(axes, points)
-        made.draw_without_rendering()
+        sheet.draw_without_rendering()
         boxes = [note.get_window_extent() for note in axes.texts]
         frame = axes.get_window_extent()
     assert len(boxes) == 7
@@ -168,8 +168,8 @@ def test_labels_keep_off_each_other_and_inside(tmp_path):
 
 @pytest.mark.parametrize(("panels", "columns", "rows"), [(1, 1, 1), (3, 3, 1), (4, 2, 2), (5, 3, 2), (7, 3, 3)])
 def test_many_panels_stand_in_rows_and_leave_the_legend_its_strip(panels, columns, rows):
-    with style.figure(panels, legend=2) as (made, axes, key):
+    with style.figure(panels, legend=2) as (sheet, axes, key):
         places = [panel.get_subplotspec() for panel in axes]
         assert {(p.rowspan.start, p.colspan.start) for p in places} == {divmod(i, columns) for i in range(panels)}
         assert key.get_subplotspec().rowspan.start == rows
-        assert made.get_figwidth() == pytest.approx(5.4 * columns)
+        assert sheet.get_figwidth() == pytest.approx(5.4 * columns)

@@ -157,9 +157,9 @@ def test_a_folder_without_a_ledger_is_one_line(tmp_path):
 
 def test_the_end_of_a_run_names_counts_and_pages(written, capsys):
     assert main(["page", str(written), "--outcome"]) == 0
-    told = capsys.readouterr().out
-    assert "2 parts counted or proved at the papers' own sizes: 1 supported, 1 contradicted" in told
-    assert told.splitlines()[-1].endswith("ledger.html")
+    output = capsys.readouterr().out
+    assert "2 parts counted or proved at the papers' own sizes: 1 supported, 1 contradicted" in output
+    assert output.splitlines()[-1].endswith("ledger.html")
 
 
 # --- words and README -------------------------------------------------------------------------------------------------
@@ -177,8 +177,8 @@ def test_readme_is_short_and_its_links_lead_somewhere():
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 150 and "TODO" not in text
     links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if not link.startswith("http")]
-    made = {"results/published/ledger.html"}
-    assert links and [link for link in links if not (ROOT / link).exists() and link not in made] == []
+    generated = {"results/published/ledger.html"}
+    assert links and [link for link in links if not (ROOT / link).exists() and link not in generated] == []
 
 
 def test_the_forest_in_readme_is_that_of_the_published_ledger():

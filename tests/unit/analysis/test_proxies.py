@@ -204,8 +204,8 @@ def test_every_probe_of_the_suite_has_a_published_order_or_says_that_it_is_thin(
         references = reference.load(Path("experiments"), study)
         for entry in catalog.study(study).proxy:
             arms = [summary(known[entry.probe], arm, entry.metric) for arm in known[entry.probe].arms]
-            made = proxies.of_probe(entry, known, arms, references)
-            pairs[study, entry.probe, *entry.stands_for] = made.pairs
+            result = proxies.of_probe(entry, known, arms, references)
+            pairs[study, entry.probe, *entry.stands_for] = result.pairs
     assert len(pairs) == 7 and sum(pairs.values()) > 60 and min(pairs.values()) >= 1
 
 

@@ -56,9 +56,9 @@ def test_cifar10_gives_class_folders_and_a_validation_split(ten, tmp_path):
     assert manifest["counts"] == {"train": 30, "val": 10, "test": 10} and manifest["class_size"] == [32, 32]
     assert verify(tmp_path / "out" / "manifest.json")["checksum"] == manifest["checksum"]
     for name in cifar10.CLASSES:
-        found = {split: sorted(p.name for p in (tmp_path / "out/classes" / split / name).iterdir())
+        present = {split: sorted(p.name for p in (tmp_path / "out/classes" / split / name).iterdir())
                  for split in ("train", "val", "test")}  # fmt: skip
-        assert found == {"train": ["0000.jpg", "0001.jpg", "0002.jpg"], "val": ["0003.jpg"], "test": ["0000.jpg"]}
+        assert present == {"train": ["0000.jpg", "0001.jpg", "0002.jpg"], "val": ["0003.jpg"], "test": ["0000.jpg"]}
     content = (tmp_path / "out/classes/val/frog/0003.jpg").read_bytes()
     assert content == members10()["train/frog/0003.jpg"]
 

@@ -107,10 +107,10 @@ def test_archives_become_linked_class_folders(fake, tmp_path):
     manifest = fake.write(tmp_path / "out")
     assert manifest["counts"] == {"train": 6, "val": 4} and manifest["classes"] == sorted(CLASSES)
     assert verify(tmp_path / "out/manifest.json")["checksum"] == manifest["checksum"]
-    found = {path.relative_to(tmp_path / "out/classes").as_posix() for path in tmp_path.glob("out/classes/*/*/*")}
+    present = {path.relative_to(tmp_path / "out/classes").as_posix() for path in tmp_path.glob("out/classes/*/*/*")}
     kept = {f"train/{wnid}/{wnid}_{number}.JPEG" for wnid in CLASSES for number in range(2)}
     kept |= {f"val/{CLASSES[label - 1]}/ILSVRC2012_val_{n:08d}.JPEG" for n, label in enumerate(LABELS, 1)}
-    assert found == kept
+    assert present == kept
     image = tmp_path / "out/classes/val/n00000001/ILSVRC2012_val_00000001.JPEG"
     assert image.is_symlink() and image.read_bytes() == val_members()[image.name]
     assert not list(fake.root.rglob("*.tmp"))

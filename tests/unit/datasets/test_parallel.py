@@ -28,12 +28,12 @@ def test_any_bytes_are_read_or_refused_with_file_and_line(tmp_path_factory, cont
     path = tmp_path_factory.getbasetemp() / ("any.txt.gz" if packed else "any.txt")
     path.write_bytes(gzip.compress(content) if packed else content)
     try:
-        found = list(lines(path))
+        read = list(lines(path))
     except UserError as error:
         assert f"{path}: line " in str(error)
     else:
-        assert len(found) == content.count(b"\n") + (not content.endswith(b"\n") and content != b"")
-        assert all("\n" not in line for line in found)
+        assert len(read) == content.count(b"\n") + (not content.endswith(b"\n") and content != b"")
+        assert all("\n" not in line for line in read)
 
 
 @pytest.mark.parametrize(
@@ -156,9 +156,9 @@ def test_a_broken_archive_is_one_line(tmp_path_factory, content, cut):
 
 
 def corpus(tmp_path, train: list[tuple[str, str]]) -> Corpus:
-    made = Corpus(tmp_path, "toy", ["de", "en"], ("train", "test"))
-    made.write([*(("train", *pair) for pair in train), ("test", "ein hund", "a dog"), ("test", "", "nothing")])
-    return made
+    texts = Corpus(tmp_path, "toy", ["de", "en"], ("train", "test"))
+    texts.write([*(("train", *pair) for pair in train), ("test", "ein hund", "a dog"), ("test", "", "nothing")])
+    return texts
 
 
 TRAIN = [("der hund sieht den hund", "the dog sees the dog"), ("der mann", "the man")] * 3
@@ -166,9 +166,9 @@ TRAIN = [("der hund sieht den hund", "the dog sees the dog"), ("der mann", "the 
 
 def test_pairs_leave_by_their_subwords_and_are_counted(tmp_path):
     train = [*TRAIN, ("", "x"), ("hund " * 1100, "dog " * 900), ("hund", "dog " * 9), ("hund " * 9, "y")]
-    made = corpus(tmp_path, train)
-    facts = made.finish(
-        made.learn_bpe(50), "subword_nmt", "none", False, whole={"test": "tst.xml"}, limits=Limits(2000, ratio=5.0)
+    texts = corpus(tmp_path, train)
+    facts = texts.finish(
+        texts.learn_bpe(50), "subword_nmt", "none", False, whole={"test": "tst.xml"}, limits=Limits(2000, ratio=5.0)
     )
     assert facts["counts"]["train"] == 6 and facts["counts"]["test"] == 2
     assert facts["skipped"] == {"empty": 1, "too_many_subwords": 1, "subword_ratio": 2}
@@ -178,19 +178,19 @@ def test_pairs_leave_by_their_subwords_and_are_counted(tmp_path):
 
 
 def test_what_is_scored_is_never_left_out(tmp_path):
-    made = corpus(tmp_path, TRAIN)
+    texts = corpus(tmp_path, TRAIN)
     with pytest.raises(UserError) as caught:
         whole = {"train": "train.txt", "test": "tst.xml"}
-        made.finish(lambda line: line.split() * 500, "subword_nmt", "none", False, whole=whole)
+        texts.finish(lambda line: line.split() * 500, "subword_nmt", "none", False, whole=whole)
     assert one_line(caught, "train.txt: sentence 1 has 2500 subwords, the models take 1023")
 
 
 def test_subwords_give_the_text_back(tmp_path):
     from fairseq.data.data_utils import post_process
 
-    made = corpus(tmp_path, TRAIN)
-    encode = made.learn_bpe(12)
-    assert 1 <= made.counts["merges"] <= 12
+    texts = corpus(tmp_path, TRAIN)
+    encode = texts.learn_bpe(12)
+    assert 1 <= texts.counts["merges"] <= 12
     for line in ("der hund sieht", "unseen wörter €", ""):
         assert post_process(" ".join(encode(line)), "subword_nmt") == line
     assert any(piece.endswith("@@") for piece in encode("unseen"))
@@ -204,14 +204,14 @@ def test_too_little_text_for_subwords_is_one_line(tmp_path, train):
 
 def test_a_split_without_a_pair_is_one_line(tmp_path):
     with pytest.raises(UserError, match="no pair is left for train; skipped {'subword_ratio': 6}"):
-        made = corpus(tmp_path, TRAIN)
+        texts = corpus(tmp_path, TRAIN)
         lengthen = lambda line: line.split() * (9 if "der" in line else 1)  # noqa: E731
-        made.finish(lengthen, "subword_nmt", "none", False, whole={"test": "t"}, limits=Limits(2000, ratio=1.5))
+        texts.finish(lengthen, "subword_nmt", "none", False, whole={"test": "t"}, limits=Limits(2000, ratio=1.5))
 
 
 def test_the_dictionary_is_cut_to_the_most_frequent_types(tmp_path):
-    made = corpus(tmp_path, TRAIN)
-    facts = made.finish(str.split, "subword_nmt", "none", True, whole={"test": "t"}, most_types=8)
+    texts = corpus(tmp_path, TRAIN)
+    facts = texts.finish(str.split, "subword_nmt", "none", True, whole={"test": "t"}, most_types=8)
     assert facts["counts"]["types"] == {"de": 8, "en": 8}
     kept = [line.split()[0] for line in (tmp_path / "bin" / "dict.de.txt").read_text().splitlines()]
     assert set(kept) <= set(" ".join(map(" ".join, TRAIN)).split()) and "the" in kept

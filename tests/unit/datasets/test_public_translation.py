@@ -20,12 +20,12 @@ WORDS = "Der die Hund Mann sieht läuft well-known cat dog 3,5 Straße über ( %
 
 def text(number: int, seed: int) -> list[str]:
     """Lines of seven words; those of other seeds have the same words in another order, so that lengths fit."""
-    made = []
+    calls = []
     for line in range(number):
         words = random.Random(line).choices(WORDS, k=7)
         random.Random(seed).shuffle(words)
-        made.append(" ".join(words))
-    return made
+        calls.append(" ".join(words))
+    return calls
 
 
 def put(path: Path, content: list[str]) -> None:
