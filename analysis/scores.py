@@ -37,9 +37,8 @@ def parquet_of(frames: Sequence[pd.DataFrame]) -> bytes:
     tables = [pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata() for frame in frames]
     whole = pa.concat_tables(tables, promote_options="permissive")
     buffer = io.BytesIO()
-    parquet.write_table(
-        whole.select(["run", *(name for name in whole.column_names if name != "run")]), buffer, compression="zstd"
-    )
+    ordered = whole.select(["run", *(name for name in whole.column_names if name != "run")])
+    parquet.write_table(ordered, buffer, compression="zstd", compression_level=19)  # written once, committed for good
     return buffer.getvalue()
 
 

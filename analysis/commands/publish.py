@@ -133,13 +133,19 @@ def merge(out: Path, taken: Iterable[tuple[Mapping, pd.DataFrame]]) -> int:
         raise UserError(f"{lines}: holds a run twice; remove one of its lines")
     frames = scores.by_run(parquet)
     for value, frame in taken:
-        values[runs.identity(value)] = value
+        values[runs.identity(value)] = without_sources(value)
         frames[runs.name_of(value)] = frame.assign(run=runs.name_of(value))
     if taken:
         # Items first: a line without its items would be worse than items without their line.
         write_bytes(parquet, scores.parquet_of([frames[name] for name in sorted(frames)]))
         write_text(lines, metrics_lines(values.values()))
     return len(values)
+
+
+def without_sources(value: Mapping) -> Mapping:
+    """A run without the long list of its sources: their digest and the commit say which they were."""
+    own = {key: part for key, part in value["provenance"].items() if key != "sources"}
+    return {**value, "provenance": own}
 
 
 def note_set(configuration: Path, path: Path, values: list[Mapping]) -> None:

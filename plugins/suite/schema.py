@@ -566,7 +566,7 @@ class Provenance(Strict):
     commit: Commit = described("git commit, or unknown")
     dirty: bool = described("whether a file that the run used differs from it")
     sources_sha256: Hex = described("digest of the files that decide the numbers")
-    sources: list[str] = described("those files")
+    sources: list[str] = absent("those files; published runs leave them to the digest and the commit")
     spec_sha256: Hex = described("digest of the resolved run")
     versions: dict[str, str] = described("of Python and packages")
     device: str = described("processor or GPU")
