@@ -214,18 +214,22 @@ def plateau(runs: Sequence[Run], metric: str, effect: float, sign: int) -> Gate:
 
 
 def gain_of(curve: Mapping, name: str, sign: int) -> float:
-    """Mean over the last fifth of the updates less that over the fifth before; NaN with no point in one of them."""
+    """Mean over the last fifth of the updates less that over the fifth before; NaN with no point in one of them.
+
+    Updates at which only other values were taken down do not count.
+    """
     updates, values = np.array(curve.get("update", []), float), np.array(curve.get(name, []), float)
     if not len(updates) or len(updates) != len(values):
         return math.nan
-    share = updates / updates[-1]
+    share, known = updates / updates[-1], np.isfinite(values)
+    share, values = share[known], values[known]
     late, before = values[share > 0.8], values[(share > 0.6) & (share <= 0.8)]
     return sign * float(late.mean() - before.mean()) if len(late) and len(before) else math.nan
 
 
 def share_of_fall(curve: Mapping) -> float:
     """What the training loss still gains in the last fifth, as a share of its whole fall; NaN where it never fell."""
-    losses = curve.get("train_loss") or []
+    losses = [loss for loss in curve.get("train_loss") or [] if loss is not None]
     gain = gain_of(curve, "train_loss", -1)
     fall = max(losses) - min(losses) if losses else 0.0
     return gain / fall if fall > 0 else math.nan

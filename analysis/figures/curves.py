@@ -55,7 +55,9 @@ def course(details: Sequence[Mapping]) -> np.ndarray:
     curves = [run["curve"] for run in details if run["curve"].get("train_loss")]
     if not curves or any(curve["update"] != curves[0]["update"] for curve in curves):
         return np.empty((0, 2))
-    return np.stack([curves[0]["update"], np.mean([curve["train_loss"] for curve in curves], axis=0)], axis=1)
+    losses = np.mean(np.array([curve["train_loss"] for curve in curves], float), axis=0)
+    points = np.stack([curves[0]["update"], losses], axis=1)
+    return points[np.isfinite(losses)]  # at some updates only other values were taken down
 
 
 def draw(study: StudyResults, base: Path) -> None:

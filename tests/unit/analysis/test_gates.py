@@ -106,6 +106,13 @@ def test_plateau_without_a_validation_curve_looks_at_the_loss():
     assert "has no curve" in gates.plateau(runs({"l/a": 60.0}, details={"l/a": {"curve": {}}}), "top1", 5.0, 1).reason
 
 
+def test_an_update_at_which_only_the_validation_was_taken_down_is_left_out():
+    plain = {"update": [20, 40, 60, 80, 100], "train_loss": [3.0, 2.0, 1.0, 0.6, 0.5]}
+    longer = {"update": [*plain["update"], 101], "train_loss": [*plain["train_loss"], None]}
+    assert gates.gain_of(longer, "train_loss", -1) == gates.gain_of(plain, "train_loss", -1)
+    assert gates.share_of_fall(longer) == gates.share_of_fall(plain)
+
+
 def test_assay_asks_that_the_reference_effect_is_shown():
     assert gates.assay(estimate(3.0, 1.0)).passed
     assert not gates.assay(estimate(2.0, 1.0)).passed  # t = 2.0 with 20 degrees of freedom
