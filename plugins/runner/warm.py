@@ -15,7 +15,7 @@ import hashlib
 import importlib
 import json
 import os
-import selectors
+import select
 import signal
 import socket
 import subprocess
@@ -43,7 +43,7 @@ def run(argv: list[str], spec: dict) -> int | None:
     ended the child ends this process.
     """
     # With more threads, libraries keep some of their own from their import on.
-    if not os.environ.get(SWITCH, "").strip("0").isdigit() or spec["threads"] > 1:
+    if os.environ.get(SWITCH, "0") in ("", "0") or spec["threads"] > 1:
         return None
     try:
         server = _connect(spec["engine"], spec["task"])
@@ -115,112 +115,69 @@ def _stamps() -> list:
     return [(str(path), stat.st_mtime_ns, stat.st_size) for path in paths for stat in [path.stat()]]
 
 
-class Server:
-    """The warm process's loop over its socket, its clients, its children and the process that it works for."""
-
-    def __init__(self, listener: socket.socket, path: Path, stamps: list) -> None:
-        self.path, self.stamps, self.children = path, stamps, {}
-        self.listening = True
-        self.events = selectors.DefaultSelector()
-        self.listener = listener
-        self.owner = os.pidfd_open(int(os.environ[SWITCH]))
-        self._watch(listener, self._accept)
-        self._watch(self.owner, self._close)
-
-    def serve(self) -> list[str] | None:
-        """Serves until there is no more to do. In each child it returns the run's arguments."""
-        while True:
-            ready = self.events.select(IDLE)
-            if not self.children and not ready:
-                self._close()
-            # One at a time: it may take the others with it.
-            arguments = ready[0][0].data() if ready else None
-            if arguments is not None:
-                return arguments
-            if not self.children and not self.listening:
-                return None
-
-    def _watch(self, source, answer) -> None:
-        self.events.register(source, selectors.EVENT_READ, answer)
-
-    def _forget(self, source: socket.socket) -> None:
-        self.events.unregister(source)
-        source.close()
-
-    def _accept(self) -> None:
-        client, _ = self.listener.accept()
-        self._watch(client, lambda: self._fork(client))
-
-    def _close(self) -> None:
-        if self.listening:
-            with _alone():
-                self.path.unlink(missing_ok=True)
-            self._forget(self.listener)
-            self.events.unregister(self.owner)
-            self.listening = False
-
-    def _fork(self, client: socket.socket) -> list[str] | None:
-        """Starts the run that a client asks for. One that gets no answer runs it itself."""
-        message, streams, _, _ = socket.recv_fds(client, LONGEST, 3)
-        try:
-            if len(streams) != 3 or not self._is_fit():
-                return self._forget(client)
-            server, child = os.getpid(), os.fork()
+def _serve(listener: socket.socket, path: Path, stamps: list) -> list[str] | None:
+    """Serves until there is no more to do; in the process of a run it returns the run's arguments."""
+    owner, children = os.pidfd_open(int(os.environ[SWITCH])), []
+    while True:
+        ready, _, _ = select.select([listener, owner], [], [], IDLE)
+        children = [child for child in children if os.waitpid(child, os.WNOHANG) == (0, 0)]
+        if owner in ready or not (ready or children):
+            break
+        if listener in ready:
+            client, _ = listener.accept()
+            # One that gets no answer runs by itself.
+            child = _fork() if _is_alone() and stamps == _stamps() else None
             if child == 0:
-                self._become_run(server, streams)
-                return json.loads(message)
-            self.children[child] = client
-            ended = os.pidfd_open(child)
-            self._watch(ended, lambda: self._report(child, ended))
-            self.events.modify(client, selectors.EVENT_READ, lambda: self._pass_on(child))
-            _send(client, STARTED)
-        finally:
-            for stream in streams:
-                os.close(stream)
+                listener.close()
+                os.close(owner)
+                return _attend(client)
+            children += [child] if child else []
+            client.close()
+    with _alone():
+        path.unlink(missing_ok=True)
+    listener.close()
+    for child in children:
+        os.waitpid(child, 0)
+    return None
 
-    def _is_fit(self) -> bool:
-        names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-        return self.stamps == _stamps() and len([name for name in names if name != HARMLESS]) == 1
 
-    def _become_run(self, server: int, streams: list[int]) -> None:
-        """In a child: it dies with the server, has the client's input and output, and nothing of the server's."""
+def _is_alone() -> bool:
+    """Whether this process is one thread, so that a fork of it is whole."""
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    return len([name for name in names if name != HARMLESS]) == 1
+
+
+def _fork() -> int:
+    """os.fork, of a child that does not outlive this process."""
+    parent, child = os.getpid(), os.fork()
+    if child == 0:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != server:
+        if os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
-        for source in list(self.events.get_map().values()):
-            os.close(source.fd) if isinstance(source.fileobj, int) else source.fileobj.close()
-        self.events.close()
+    return child
+
+
+def _attend(client: socket.socket) -> list[str]:
+    """Has a client's run done by a child, in which it returns the run's arguments; passes signals and status on."""
+    message, streams, _, _ = socket.recv_fds(client, LONGEST, 3)
+    if len(streams) != 3:
+        os._exit(0)
+    child = _fork()
+    if child == 0:
+        client.close()
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
-
-    def _pass_on(self, child: int) -> None:
-        """Passes on a client's signal; a client that is gone is one that was killed."""
-        client = self.children[child]
-        try:
-            message = client.recv(1)
-        except OSError:
-            message = b""
-        os.kill(child, message[0] if message else signal.SIGKILL)
-        if not message:
-            self.events.unregister(client)
-
-    def _report(self, child: int, ended: int) -> None:
-        client = self.children.pop(child)
-        _, status = os.waitpid(child, 0)
-        _send(client, str(os.waitstatus_to_exitcode(status)).encode())
-        self.events.unregister(ended)
-        os.close(ended)
-        if client in self.events.get_map():
-            self.events.unregister(client)
-        client.close()
-
-
-def _send(client: socket.socket, message: bytes) -> None:
-    """To a client that may be gone; the loop hears of that by itself."""
+            os.close(stream)
+        return json.loads(message)
+    ended = os.pidfd_open(child)
     try:
-        client.send(message)
-    except OSError:
-        return
+        client.send(STARTED)
+        while ended not in select.select([client, ended], [], [])[0]:
+            number = client.recv(1)
+            os.kill(child, number[0] if number else signal.SIGKILL)  # a client that is gone was killed
+        client.send(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
+    finally:
+        os._exit(0)
 
 
 def main(engine: str, task: str, path: str, descriptor: str) -> int:
@@ -234,7 +191,7 @@ def main(engine: str, task: str, path: str, descriptor: str) -> int:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # children share its memory as long as they do not write to it
-    arguments = Server(listener, Path(path), stamps).serve()
+    arguments = _serve(listener, Path(path), stamps)
     if arguments is None:
         return 0
     sys.argv = [runner.__file__, *arguments]
