@@ -42,8 +42,9 @@ def run(argv: list[str], spec: dict) -> int | None:
     SIGINT and SIGTERM reach the child. Whatever else ends this process ends the child by SIGKILL, and a signal that
     ended the child ends this process.
     """
+    owner = os.environ.get(SWITCH, "")
     # With more threads, libraries keep some of their own from their import on.
-    if os.environ.get(SWITCH, "0") in ("", "0") or spec["threads"] > 1:
+    if spec["threads"] > 1 or not (owner.isdigit() and Path("/proc", owner).exists()):
         return None
     try:
         server = _connect(spec["engine"], spec["task"])
