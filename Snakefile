@@ -73,6 +73,7 @@ include: "workflow/rules/report.smk"
 
 
 onstart:
+    keep_engines_warm()
     show_progress()
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import yaml
 
-from plugins.runner import device, eager, provenance, state
+from plugins.runner import device, eager, provenance, state, warm
 from plugins.runner.engines import load_engine
 from plugins.runner.seeding import seed_everything
 from plugins.suite import data, files, items, sources
@@ -34,12 +34,7 @@ from plugins.suite.freshness import IDENTITY, SCHEMA
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 when metrics.json was written, 1 when the run failed, 2 when the user must mend something."""
-    parser = argparse.ArgumentParser(prog="python -m plugins.runner", description=__doc__.split("\n")[0])
-    parser.add_argument("metrics", help="results/runs/<scale>/<study>/<ablation>/<arm>/seed<k>/metrics.json")
-    parser.add_argument("--data", required=True, help="manifest.json of the prepared data set")
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--spec", help="digest of the spec that the DAG scheduled; a mismatch is an error")
-    args = parser.parse_args(argv)
+    args = _arguments(argv)
     run_dir = Path(args.metrics).parent
     command = ["python", "-m", "plugins.runner", args.metrics, "--data", args.data, "--device", args.device]
     try:
@@ -51,6 +46,27 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m plugins.runner", description=__doc__.split("\n")[0])
+    parser.add_argument("metrics", help="results/runs/<scale>/<study>/<ablation>/<arm>/seed<k>/metrics.json")
+    parser.add_argument("--data", required=True, help="manifest.json of the prepared data set")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--spec", help="digest of the spec that the DAG scheduled; a mismatch is an error")
+    return parser.parse_args(argv)
+
+
+def _main_warm() -> int:
+    """`main` in a process that has imported the engine already, where `warm` has one, or else in this one."""
+    args = _arguments(None)
+    try:
+        spec = resolve_metrics_path(args.metrics)
+    except UserError:
+        return main()
+    on_processor = args.device == "cpu" or (args.device == "auto" and not device.visible())
+    status = warm.run(sys.argv[1:], spec) if on_processor and spec["train"]["gpus"] == 1 else None
+    return main() if status is None else status
 
 
 @contextlib.contextmanager
@@ -227,4 +243,4 @@ def _write_items(spec: dict, evaluated: dict, folder: Path, run_dir: Path) -> di
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_main_warm())

@@ -2,6 +2,7 @@
 
 import atexit
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(workflow.basedir))
 
 from analysis import progress, scan
-from plugins.runner import device
+from plugins.runner import device, warm
 from plugins.suite import catalog, files, jobs, sources
 from plugins.suite.errors import UserError
 
@@ -151,6 +152,12 @@ def show_gaps():
     if Path(f"results/{SCALE}/expected.json").is_file():
         for command in (["rebuild", f"results/{SCALE}"], ["status"]):
             subprocess.run([sys.executable, "-m", "analysis", *command], check=False)
+
+
+def keep_engines_warm():
+    """Lets the runs on this machine start as children of processes that have imported their engine."""
+    if workflow.is_main_process and workflow.local_exec:
+        os.environ.setdefault(warm.SWITCH, str(os.getpid()))
 
 
 def show_progress():
