@@ -61,6 +61,15 @@ def test_a_clear_difference_is_supported_and_its_opposite_reversed():
     assert judge(BETTER, {"l/a": 60.0, "l/b": 70.0}).verdict == "reversed here"
 
 
+@pytest.mark.parametrize("name", ["batch_target_tokens", "dictionary_types.source"])
+def test_seeds_whose_data_have_other_counts_are_of_one_recipe(name):
+    runs = study({"l/a": 80.0, "l/b": 70.0})
+    frame = runs.frame.assign(**{f"settings.{name}": 500.0 + runs.frame["seed"]})
+    result = trained.judge(part(BETTER), replace(runs, frame=frame))
+    assert (result.verdict, result.n_seeds) == ("supported", 5)
+    assert result.se_seed == pytest.approx(trained.judge(part(BETTER), runs).se_seed)
+
+
 def test_a_difference_inside_the_noise_is_undecided():
     assert judge(BETTER, {"l/a": 60.5, "l/b": 60.0}, sd=3.0).verdict == "undecided"
 
