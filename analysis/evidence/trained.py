@@ -135,14 +135,9 @@ class Bench:
         return _sum([self._within(recipe, weights, metric) for recipe, weights in by_recipe.items()])
 
     def recipe_of(self, run: Run, arm: str) -> tuple:
-        """What runs of one recipe share: its name, task, data set, and the settings that neither arm nor seed changes."""
-        names = sorted(
-            name
-            for name in run.row
-            if name.startswith("settings.")
-            and name not in gates.OWN_SETTINGS
-            and not name.startswith(gates.OF_THE_DATA)
-        )
+        """What runs of one recipe share: its name, task, data set, and the settings that no arm and no seed changes."""
+        settings = sorted(name for name in run.row if name.startswith("settings.") and name not in gates.OWN_SETTINGS)
+        names = [name for name in settings if not name.startswith(gates.OF_THE_DATA)]
         settings = [f"{name}={run.row[name]}" for name in names if run.row[name] == run.row[name]]
         return (self.study.recipe(arm), run.row["task"], str(run.row.get("data.name")), *settings)
 
