@@ -405,6 +405,7 @@ def _spread(bench: Bench, check: Spread) -> Finding:
 
 
 def _layers(bench: Bench, check: Layers) -> Finding:
+    """Page's test over the seeds and the slope over the layers, positive in favour, have to agree."""
     rows = [
         (f"{index:03}", run.seed, value)
         for run in bench.runs[check.layers]
@@ -415,9 +416,11 @@ def _layers(bench: Bench, check: Layers) -> Finding:
     way, back = ("increasing", "decreasing") if check.order == "rises" else ("decreasing", "increasing")
     p, against = statistics.page(table, order, way), statistics.page(table, order, back)
     slope = statistics.trend(table, order)
+    slope = slope if check.order == "rises" else replace(slope, value=-slope.value)
     low, high = _interval(slope)
-    unit = f"{check.detail} a layer over {len(order)} layers; Page p {p:.3g}"
-    return Finding(p < ALPHA, against, slope, slope.value, low, high, unit)
+    supported = p < ALPHA and slope.p_above(0) < ALPHA
+    unit = f"{check.detail} a layer over {len(order)} layers, {check.order}; Page p {p:.3g}"
+    return Finding(supported, max(against, slope.p_below(0)), slope, slope.value, low, high, unit)
 
 
 # --- verdict ----------------------------------------------------------------------------------------------------------

@@ -193,6 +193,7 @@ def test_layers_fall_with_depth(slope, verdict):
 
     result = trained.judge(part({"layers": "l/a", "detail": "gates", "order": "falls"}), replace(runs, details=noisy))
     assert result.verdict == verdict and "6 layers" in result.unit
+    assert result.low > 0 if verdict == "supported" else result.high < 0  # positive in the claim's favour
 
 
 def test_two_layers_have_no_order():
