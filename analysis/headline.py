@@ -28,7 +28,7 @@ MEASURED = {
     "build_s": ("building the environment from a warm package cache", "min", 60),
     "plan_core_s": ("the runs of plan mini-1, one core", "h", 3600),
     "disk_gb": ("disk for the environment", "GB", 1),
-    "peak_memory_gb": ("peak memory", "GB", 1),
+    "peak_memory_gb": ("peak memory of two runs at once", "GB", 1),
 }
 NOT_MEASURED = "not measured"
 

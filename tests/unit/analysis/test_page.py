@@ -207,7 +207,7 @@ def test_the_readme_option_writes_what_changed(tmp_path, monkeypatch, capsys):
     text = Path("R.md").read_text()
     assert (
         "building the environment from a warm package cache: 13 min" in text
-        and "peak memory: not measured" in text
+        and "peak memory of two runs at once: not measured" in text
         and "two cores" in text
     )
     assert "**4 claims of 3 papers, 8 parts, 5 of them decided.**" in text
