@@ -205,7 +205,8 @@ def markdown(frame: pd.DataFrame) -> str:
 HOW_TO_READ = (
     "Kendall's tau-b of our effects and the published ones: 1 the same order, 0 none, −1 the reverse. The baseline "
     "counts as an arm. Noise of our estimates is part of it. A probe is held against the ablations that it stands for, "
-    "arms of the same name. Ablations that share arms are not independent.\n"
+    "arms of the same name. Ablations that share arms are not independent. An arm counts "
+    "whether or not each of its runs passed the ledger's gate *trained*.\n"
 )
 
 
