@@ -46,7 +46,7 @@ TINY = {
         "train": {**SHORT, "score_every": 1},
         "measure": {"height": 64, "width": 64, "batch": 2},
     },
-    "config.yaml": {"studies": ["muse", "spatial_attention", "coatnet"], "arms": "core"},
+    "config.yaml": {"studies": ["muse", "spatial_attention", "coatnet"], "arms": "core", "seeds": [1]},
 }
 ABLATIONS = {
     "muse/tiny": {

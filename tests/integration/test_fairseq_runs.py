@@ -162,13 +162,15 @@ def killed(data, tmp_path_factory):
         stderr=subprocess.DEVNULL,
     )
     try:
-        # Two that are sealed, so that one is left where the newest is damaged.
-        while not (
-            list(run_dir.glob("checkpoints/checkpoint_2_*.pt"))
-            and len(list(run_dir.glob("checkpoints/checkpoint_*.pt.sha256"))) > 1
-        ):
+        # Two that are whole, so that one is left where the newest is damaged; it stands still while they are counted.
+        while True:
             assert process.poll() is None, "the training ended before it could be killed"
-            time.sleep(0.002)
+            process.send_signal(signal.SIGSTOP)
+            second_epoch = list(run_dir.glob("checkpoints/checkpoint_2_*.pt"))
+            if second_epoch and len(checkpoints.whole(run_dir / "checkpoints")) > 1:
+                break
+            process.send_signal(signal.SIGCONT)
+            time.sleep(0.01)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -227,17 +227,18 @@ def test_a_stale_pilot_tells_nothing(suite, monkeypatch, capsys):
 
 
 def test_a_forecast_counts_what_is_left(suite, capsys):
-    assert main(["plan", "--forecast"]) == 0
+    Path("some.yaml").write_text(json.dumps({"arms": "core", "seeds": [1]}))
+    assert main(["plan", "--forecast", "--configfile", "some.yaml"]) == 0
     page = capsys.readouterr().out
     muse = next(line for line in page.splitlines() if line.startswith("| muse"))
     cells = [cell.strip() for cell in muse.strip("|").split("|")]
-    config = forecasts.configuration([], {})
+    config = forecasts.configuration([Path("some.yaml")], {})
     runs = {run.metrics for run in catalog.runs_table(config) if run.study == "muse"}
     todo = [path for path in runs if not Path(path).is_file()]
     assert cells[1:3] == [str(len(runs)), str(len(todo))] and len(todo) < len(runs)
     assert float(cells[3]) == pytest.approx(72 * len(todo) / 3600, abs=0.006) and float(cells[4]) >= 0
     assert "unknown" in page  # the other studies have no run
-    Path("more.yaml").write_text(json.dumps({"studies": ["muse"], "seeds": [1, 2]}))
+    Path("more.yaml").write_text(json.dumps({"studies": ["muse"], "arms": "core", "seeds": [1, 2]}))
     assert main(["plan", "--forecast", "--configfile", "more.yaml"]) == 0
     page = capsys.readouterr().out
     assert "unknown" not in page and "coatnet" not in page
