@@ -449,7 +449,7 @@ def test_every_part_has_a_row_and_a_row_has_a_reason_or_an_estimate(committed):
 def test_one_part_that_cannot_be_decided_does_not_void_its_claim(committed):
     words = ledger.roll_up(committed).set_index(["study", "claim", "evidence"])["word"]
     assert words["spatial_attention", 8, "no training"] == "supported"
-    assert words["spatial_attention", 8, "mini"] == "not tested"
+    assert words["spatial_attention", 8, "small"] == "not tested"
     assert words["spatial_attention", 11, "no training"] == "in part"
 
 
