@@ -20,23 +20,27 @@ from plugins.suite.schema import Fewer
 
 @dataclass(frozen=True)
 class Listed:
-    """An arm of a plan. `home`: the (ablation, arm) that holds its runs; `core`: whether that is a core arm."""
+    """An arm of a plan. `home`: the (ablation, arm) that holds its runs; `priority`: core or extra."""
 
     study: str
     ablation: str
     arm: str
     home: tuple[str, str]
-    core: bool
+    priority: str
 
     @property
     def name(self) -> str:
         return f"{self.ablation}/{self.arm}"
 
+    @property
+    def core(self) -> bool:
+        return self.priority == "core"
+
 
 def arms_at(scale: str, studies: Sequence[str], patterns: Sequence[str]) -> list[Listed]:
     """The arms of a scale that fit a pattern. UserError for a pattern that fits none."""
     rows = [
-        Listed(study, name, arm, home := catalog.home(study, name, arm), _is_core(study, home))
+        Listed(study, name, arm, catalog.home(study, name, arm), catalog.priority(study, name, arm))
         for study in studies
         for name, ablation in catalog.ablations(study).items()
         if catalog.has_recipe(study, ablation, scale)
@@ -50,11 +54,7 @@ def arms_at(scale: str, studies: Sequence[str], patterns: Sequence[str]) -> list
 
 
 def _fits(row: Listed, patterns: Sequence[str]) -> bool:
-    return catalog.wanted(row.ablation, row.arm, "core" if row.core else "extra", list(patterns))
-
-
-def _is_core(study: str, home: tuple[str, str]) -> bool:
-    return catalog.ablations(study)[home[0]].arms[home[1]].priority == "core"
+    return catalog.wanted(row.ablation, row.arm, row.priority, list(patterns))
 
 
 def plan_of(name: str, scale: str, rows: Sequence[Listed], seeds: list[int], fewer: list[int] | None) -> Plan:

@@ -70,7 +70,7 @@ def boxes(xml: bytes, name: str, size: tuple[int, int], skipped: dict[str, int])
     said = tuple(_number(root, f"size/{side}", name) for side in ("width", "height"))
     if said != size:
         raise UserError(f"{name}: size is {said} but that of the image is {size}; fetch the original again")
-    boxes = []
+    kept = []
     for thing in root.findall("object"):
         kind = (thing.findtext("name") or "").strip()
         if kind not in CLASSES:
@@ -84,8 +84,8 @@ def boxes(xml: bytes, name: str, size: tuple[int, int], skipped: dict[str, int])
         if right <= left or bottom <= top:
             skipped["outside"] += 1
             continue
-        boxes.append((CLASSES.index(kind), [left, top, right - left, bottom - top]))
-    return boxes
+        kept.append((CLASSES.index(kind), [left, top, right - left, bottom - top]))
+    return kept
 
 
 def _parse(xml: bytes, name: str) -> ElementTree.Element:

@@ -306,6 +306,12 @@ def home(study: str, ablation: str, arm: str) -> tuple[str, str]:
     return _home(ablations(study), ablation, arm, _ablation_file(study, ablation))
 
 
+def priority(study: str, ablation: str, arm: str) -> str:
+    """core or extra: an arm's own word, or that of the arm that holds its runs."""
+    known = ablations(study)
+    return _priority(known, home(study, ablation, arm), known[ablation].arms[arm])
+
+
 def _ablation_file(study: str, ablation: str) -> Path:
     return EXPERIMENTS / study / "ablations" / f"{ablation}.yaml"
 
