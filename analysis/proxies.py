@@ -67,7 +67,12 @@ class Proxy:
     @property
     def name(self) -> str:
         """The ablation, and what it stands for."""
-        return f"{self.ablation} for {self.stands_for}" if self.stands_for else self.ablation
+        return named(self.ablation, self.stands_for)
+
+
+def named(ablation: str, stands_for: str) -> str:
+    """An ablation, and the published ones that it stands for, if it is a probe."""
+    return f"{ablation} for {stands_for}" if stands_for else ablation
 
 
 def of_ablation(ablation: Ablation, arms: Sequence[ArmSummary], references: list[Reference]) -> Proxy | None:
@@ -211,8 +216,7 @@ HOW_TO_READ = (
 
 
 def _cells(row: Mapping) -> list[str]:
-    name = f"{row['ablation']} for {row['stands_for']}" if row["stands_for"] else row["ablation"]
-    names = [row["scale"], row["study"], name, f"{row['source']}, {row['table']}"]
+    names = [row["scale"], row["study"], named(row["ablation"], row["stands_for"]), f"{row['source']}, {row['table']}"]
     return [*names, text.metric_name(row["metric"]), str(row["arms"]), str(row["pairs"]), shown(row)]
 
 

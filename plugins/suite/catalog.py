@@ -522,13 +522,15 @@ def _check_data(given: dict, path: Path) -> None:
     """UserError unless there is such a data set, it has these parameters, in these types and within their limits, and
     runs of different seeds share its items only where they may."""
     name = given["name"]
-    if name not in data.names():
-        raise UserError(f"{path}: data.name: no data set '{name}'{nearest(name, data.names())}")
+    try:
+        drawn_for_each_run = data.declared(name)["DRAWN_FOR_EACH_RUN"]
+    except UserError:
+        raise UserError(f"{path}: data.name: no data set '{name}'{nearest(name, data.names())}") from None
     drawn = given.get("seed") == RUN_SEED
     problem = data.fault(name, {k: v for k, v in given.items() if k != "name" and not (drawn and k == "seed")})
     if problem:
         raise UserError(f"{path}: data.{problem[0]}: {problem[1]}")
-    if not drawn and data.declared(name)["DRAWN_FOR_EACH_RUN"]:
+    if not drawn and drawn_for_each_run:
         seed = given.get("seed", "is missing, it")
         raise UserError(f"{path}: data.seed: {seed} must be {RUN_SEED}, or runs of different seeds share their items")
 

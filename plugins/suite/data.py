@@ -80,15 +80,22 @@ def declared(name: str) -> dict:
     UserError where there is no such data set: no plugins/datasets/<name>.py with a literal `DEFAULTS`.
     """
     path = sources.module_file(f"plugins.datasets.{name}")
-    constants = {}
-    for node in ast.parse(path.read_text(encoding="utf-8")).body if path else ():
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        for key in {getattr(target, "id", "") for target in targets} & {"DEFAULTS", "LIMITS", "DRAWN_FOR_EACH_RUN"}:
-            constants[key] = ast.literal_eval(node.value)
+    constants = _literals(path, path.stat().st_mtime_ns) if path else {}
     if "DEFAULTS" not in constants:
         problem = f"no data set '{name}'; there must be a file plugins/datasets/{name}.py with DEFAULTS"
         raise UserError(f"data.name: {problem}")
     return {"LIMITS": {}, "DRAWN_FOR_EACH_RUN": False, **constants}
+
+
+@lru_cache
+def _literals(path: Path, _changed: int) -> dict:
+    """What `declared` reads of a module, once for each state of the file: every recipe asks."""
+    constants = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        for key in {getattr(target, "id", "") for target in targets} & {"DEFAULTS", "LIMITS", "DRAWN_FOR_EACH_RUN"}:
+            constants[key] = ast.literal_eval(node.value)
+    return constants
 
 
 def defaults(name: str) -> dict:
