@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from analysis import ledger, reference
+from analysis.__main__ import main
 from analysis.evidence import exact, printed, timing
 from analysis.evidence.scored import Run
 from benchmarks import identities
@@ -312,3 +313,18 @@ def test_a_rule_that_the_sentences_do_not_have_has_no_scores():
     assert ruled().scores("accuracy_match") is None and ruled().scores("logit_length") is None
     plain = Run("l/a", 1, {"primary": "bleu"}, {}, ruled().items.assign(rules=None))  # published beside runs of a probe
     assert plain.scores("accuracy") is None and plain.scores("accuracy_near") is None
+
+
+@pytest.mark.parametrize(
+    ("out", "counted"), [("published", "results/published/paper/cost"), ("mini", "results/paper/cost")]
+)
+def test_the_published_ledger_rests_on_the_published_counts_alone(tmp_path, monkeypatch, out, counted):
+    experiments, committed = EXPERIMENTS.resolve(), Path("results/published/paper/cost/acmix.json").read_text()
+    monkeypatch.chdir(tmp_path)
+    for folder in exact.COSTS:
+        folder.mkdir(parents=True)
+        (folder / "acmix.json").write_text(committed)
+    assert main(["ledger", "--study", "acmix", "--out", f"results/{out}", "--experiments", str(experiments)]) == 0
+    table = ledger.read(Path(f"results/{out}/ledger.csv"))
+    of_counts = table[table["runs"].str.endswith("cost/acmix.json")]
+    assert len(of_counts) and set(of_counts["runs"]) == {f"{counted}/acmix.json"}
